@@ -345,39 +345,38 @@ def check_together(problem, kinks, cotangents):
     wanted = sorted({kink.i for kink in kinks})
     near: list = []  # the least and the greatest slopes at points near by, if they are asked for
 
-    def beside(places, weights):
-        """The ends of the slopes near by. What is no maximum itself, as the gradient of one, may
-        have a slope along each line beside one that it has not along the line itself.
-        """
-        near[:] = near or _slopes_near(problem, kinks, live)
-        each = [(float(weights[live[k]][at]), near[0][k][at], near[1][k][at]) for k, at in places]
-        ends = [sorted((weight * low, weight * high)) for weight, low, high in each]
-        return sum(low for low, _ in ends), sum(high for _, high in ends)
+    def off_from(total, places, weights, slopes, size):
+        """``outside`` of the sum over ``places`` of slopes between two, each times its weight."""
+        each = [(float(weights[live[k]][at]), slopes[0][k][at], slopes[1][k][at]) for k, at in places]
+        ends = [sorted((weight * one, weight * other)) for weight, one, other in each]
+        return outside(total, sum(low for low, _ in ends), sum(high for _, high in ends), size)
 
     def check(places, weights, where):
         """Hold what is claimed of the outputs at ``places``, with the ``weights`` as cotangents, to
         the sum of their slopes.
+
+        What is no maximum itself, as the gradient of one, may have a slope along each line beside
+        one that it has not along the line itself: any slope near by will do.
         """
         gradients = dict(zip(wanted, problem.gradients(weights, wanted=wanted)))
         parts = [float(gradients[kink.i].reshape(-1)[kink.place]) * kink.reach for kink in kinks]
-        size, ends = sum(abs(part) for part in parts), []
+        size = sum(abs(part) for part in parts)
         for k, at in places:
             weight = float(weights[live[k]][at])
-            ends.append(sorted((weight * found.ahead[k][at], weight * found.behind[k][at])))
             size += sum(abs(weight * getattr(kink, side)[k][at]) for kink in kinks for side in ("ahead", "behind"))
-        off = outside(sum(parts), sum(low for low, _ in ends), sum(high for _, high in ends), size)
-        if (
-            off is not None
-            and problem.at_kinks is None
-            and outside(sum(parts), *beside(places, weights), size) is not None
-        ):
-            names = [f"{problem.label(kink.i)} at index {problem.index(kink.i, kink.place)}" for kink in kinks[:ALONE]]
-            names += [f"{len(kinks) - ALONE} more"] if len(kinks) > ALONE else []
-            raise AssertionError(
-                f"{problem.name}: the gradient of {' and of '.join(names)}, which kink together, is {sum(parts)!r} in "
-                f"sum by its rule but {off!r} by differences that move all of them, for {where}, with\n"
-                f"{problem.given_text()}"
-            )
+        off = off_from(sum(parts), places, weights, found, size)
+        if off is None or problem.at_kinks is not None:
+            return
+        near[:] = near or _slopes_near(problem, kinks, live)
+        if off_from(sum(parts), places, weights, near, size) is None:
+            return
+        names = [f"{problem.label(kink.i)} at index {problem.index(kink.i, kink.place)}" for kink in kinks[:ALONE]]
+        names += [f"{len(kinks) - ALONE} more"] if len(kinks) > ALONE else []
+        raise AssertionError(
+            f"{problem.name}: the gradient of {' and of '.join(names)}, which kink together, is {sum(parts)!r} in "
+            f"sum by its rule but {off!r} by differences that move all of them, for {where}, with\n"
+            f"{problem.given_text()}"
+        )
 
     for k, at in coupled[:ALONE]:
         where = f"output {live[k]} at index {tuple(int(n) for n in at)}"

@@ -164,7 +164,7 @@ def test_missing_file_and_folder(path):
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"a": {"b": object()}}, r"state\.a\.b is a object"),
+        ({"a": {"b": object()}}, r"state\.a\.b is an object"),
         ({"a": {1: 2}}, r"state\.a has the key 1; keys must be strings"),
         ({"a": [np.array(["x"])]}, r"state\.a\.0 has dtype"),
         (optim.SGD([mt.ones(1, requires_grad=True)]), "pass its state_dict"),

@@ -184,7 +184,7 @@ def test_long_doubles_are_refused(path):
 
 def test_tensors_are_no_metadata(path):
     for value in (mt.ones(2), np.ones(2)):
-        with pytest.raises(TypeError, match=r"metadata\.w is a \w+; tensors and arrays belong into the state"):
+        with pytest.raises(TypeError, match=r"metadata\.w is an? \w+; tensors and arrays belong into the state"):
             mt.save(path, {}, metadata={"w": value})
 
 

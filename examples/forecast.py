@@ -211,7 +211,7 @@ def _report(run: Run, series: Series, model: SequenceRegressor, what: str) -> No
     print(f"{len(places):,} forecasts of {s.horizon} values each, all from {what}:")
     print(f"  {'forecast':16}{'MSE':>12}{'MAE':>12}")
     for name, found in made.items():
-        print(f"  {name:16}{_figure(squared[name]):>12}{_figure(np.mean(np.abs(found - truth))):>12}")
+        print(f"  {name:16}{_figure(squared[name]):>12}{_figure(float(np.mean(np.abs(found - truth)))):>12}")
     for other, words in ((SEASONAL, SEASONAL), (LINEAR, "the linear map")):
         if squared[other]:
             saved = 100 * (1 - squared[NETWORK] / squared[other])

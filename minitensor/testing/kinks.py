@@ -16,22 +16,19 @@ kink it is right as well.
 
 from __future__ import annotations
 
-import itertools
 from typing import NamedTuple
 
 import numpy as np
 
 from minitensor.engine.mode import enable_grad
-from minitensor.testing.differences import EPSILON, SIDES, SURE
+from minitensor.testing.nearby import moved_by, near_by, slopes_near
 from minitensor.testing.problem import freeze
+from minitensor.testing.slopes import free_of, kinks_of, outside, slopes
 from minitensor.testing.verdicts import Verdict
 
 __all__ = ["Kink", "at_kink", "check_together", "chosen"]
 
 LOOKED_AT = 64  # elements at kinks of an input that are looked at output by output
-BESIDE = (1e-9, 1e-12)  # a kink in place shows at these too, one beside does not
-NEAR = (1e-5, 1e-7, 1e-9)  # how far the points near by are, as a part of the elements or of 1
-POINTS, MOST_POINTS = 12, 64  # of each distance, at the least and at the most
 ALONE = 6  # outputs whose own gradient is taken; the rest are held to the sum of their intervals
 
 
@@ -45,84 +42,6 @@ class Kink(NamedTuple):
     reach: float
     ahead: list
     behind: list
-
-
-class Slopes(NamedTuple):
-    """Slopes of both sides of each output."""
-
-    ahead: list
-    behind: list
-
-
-def slopes(outputs_at, middle):
-    """The ``Slopes`` of a function of a step, a list of arrays; ``middle``: its value at 0."""
-    h = SIDES[1]
-    with np.errstate(all="ignore"):
-        right, left, near_right, near_left = (outputs_at(t) for t in (h, -h, h / 2, -h / 2))
-        ahead = [(4 * n - f - 3 * m) / h for n, f, m in zip(near_right, right, middle)]
-        behind = [(3 * m - 4 * n + f) / h for n, f, m in zip(near_left, left, middle)]
-    return Slopes(ahead, behind)
-
-
-def kinks_of(outputs_at, middle):
-    """``(kinks, free)``: masks of where each output has a kink, its slopes from both sides being
-    apart by the same at all steps, and those of ``free_of``.
-    """
-    kinks, free, n = [], [], len(SIDES)
-    with np.errstate(all="ignore"):
-        for each, steep, bound in _by_steps(outputs_at, middle, (*SIDES, *BESIDE)):
-            beside, finest = each[n:], bound[n:]
-            free.append(_free(each[:n], steep[:n], bound[:n]))
-            each, bound = each[:n], bound[:n]
-            straight, seen = _straight(each), _seen(each, bound)
-            low, high = np.abs(straight).min(axis=0), np.abs(straight).max(axis=0)
-            alike = (np.sign(straight) == np.sign(straight[0])).all(axis=0) & (high <= 1.3 * low)
-            in_place = ~(np.abs(beside - straight[-1]) > 0.3 * np.abs(straight[-1]) + finest).any(axis=0)
-            kinks.append(seen & alike & in_place & ~free[-1])  # two equal jumps on both sides leave what looks like one
-    return kinks, free
-
-
-def free_of(outputs_at, middle):
-    """Masks of where each output has a slope without bound, as at a jump, or none."""
-    with np.errstate(all="ignore"):
-        return [_free(*found) for found in _by_steps(outputs_at, middle, SIDES)]
-
-
-def _by_steps(outputs_at, middle, steps):
-    """For each output, by step: how far apart the slopes of both sides are, the steeper of them,
-    and below what that may be rounding.
-    """
-    jumps, steeps, coarse = [], [], []
-    for h in steps:
-        right, left = outputs_at(h), outputs_at(-h)
-        jumps.append([((f - m) - (m - b)) / h for f, b, m in zip(right, left, middle)])
-        steeps.append([np.maximum(np.abs(f - m), np.abs(m - b)) / h for f, b, m in zip(right, left, middle)])
-        coarse.append([SURE * 8 * EPSILON * _size(*outputs) / h for outputs in zip(middle, right, left)])
-    for jump, steep, bound in zip(zip(*jumps), zip(*steeps), zip(*coarse)):
-        each = np.stack(jump)
-        yield each, np.stack(steep), np.array(bound).reshape(-1, *[1] * (each.ndim - 1))
-
-
-def _free(each, steep, bound):
-    """Where slopes, by step as from ``_by_steps``, have no bound, or there are none."""
-    growing, finite = np.abs(each[1]) > 2 * np.abs(each[0]), np.isfinite(each).all(axis=0)
-    leaps = (steep[1:] > 2 * steep[:-1]).all(axis=0) & (steep[-1] > bound[-1])
-    return (_seen(each, bound) & growing & finite) | leaps | ~finite
-
-
-def _straight(each):
-    """How far apart slopes are without what curvature adds, which shrinks with the step."""
-    return (10 * each[1:] - each[:-1]) / 9
-
-
-def _seen(each, bound):
-    """Where slopes of both sides are apart at each step by more than rounding."""
-    return (np.abs(each) > bound).all(axis=0) & (np.abs(_straight(each)) > bound[1:]).all(axis=0)
-
-
-def _size(*outputs):
-    """The greatest finite magnitude in some values of one output, of which rounding is a part."""
-    return max(float(np.abs(o[np.isfinite(o)]).max(initial=0.0)) for o in outputs)
 
 
 def at_kink(lines, place, judged):
@@ -207,96 +126,9 @@ def at_kink(lines, place, judged):
     return Verdict("kink", judged.numeric), kink
 
 
-def near_by(lines, place):
-    """``(low, high, mask)``: for each output the least and the greatest slope along one element at
-    points near by, and where these differ however near the points are.
-
-    There an output has no derivative, though it may not move with the element alone: of three equal
-    numbers that are sorted, each alone becomes the first or the last. The slopes near by span
-    Clarke's generalized gradient (Clarke 1983, section 2.5), of which a rule may give any. Among
-    elements of its size, with which it may be tied, it takes each rank at one of the points.
-    """
-    rng = np.random.default_rng(0)
-    sizes = np.abs(lines.value)
-    tied = np.flatnonzero((sizes == sizes[place]) & (np.arange(sizes.size) != place))
-    points = min(max(POINTS, len(tied) + 1), MOST_POINTS)
-    with np.errstate(all="ignore"):
-        seen = []
-        for size in NEAR:
-            found = [_slopes_beside(lines, place, size, rng, tied, number) for number in range(points)]
-            seen.append([np.stack(each) for each in zip(*found)])  # outputs: (points, both sides, ...)
-        mask = []
-        for each in zip(*seen):
-            spread = [np.ptp(slopes.mean(axis=1), axis=0) for slopes in each]
-            stays = [b > 0.5 * a for a, b in itertools.pairwise(spread)]
-            # At most points f is smooth: what oscillates within the steps is not.
-            rough = np.median(np.abs(each[1][:, 0] - each[1][:, 1]), axis=0)
-            seen_well = spread[1] > 1e-3 * np.abs(each[1]).max(axis=(0, 1))
-            mask.append(np.logical_and.reduce([seen_well, rough < 0.01 * spread[1], *stays, *map(np.isfinite, spread)]))
-        low, high = ([bound(slopes, axis=(0, 1)) for slopes in seen[1]] for bound in (np.min, np.max))
-    return low, high, mask
-
-
-def _slopes_beside(lines, place, size, rng, tied, number):
-    """The slopes ahead and behind of each output along one element, all elements moved at random by
-    up to ``size`` of them, the one to between two of those that it is ``tied`` with: which two says
-    the ``number``.
-    """
-
-    def ranked(k, moves):
-        if k == lines.i and len(tied):
-            moves.reshape(-1)[tied] = rng.permutation(len(tied)) + 1.0
-            rank = number if len(tied) < MOST_POINTS else rng.integers(len(tied) + 1)
-            moves.reshape(-1)[place] = rank % (len(tied) + 1) + 0.5
-            moves.reshape(-1)[[*tied, place]] *= 2 / (len(tied) + 1)  # from 0 to 2
-            moves.reshape(-1)[[*tied, place]] -= 1
-        return moves
-
-    values, step = _values_beside(lines.problem, size, rng, ranked), 0.01 * size
-    ends = []
-    for t in (step, 0.0, -step):
-        moved = _moved(values[lines.i], place, t * lines.reach[place])
-        outputs = lines.problem.evaluate_beside([*values[: lines.i], moved, *values[lines.i + 1 :]])
-        ends.append([np.asarray(o, np.float64) for o, c in zip(outputs, lines.cotangents) if c is not None])
-    return [np.stack([(a - o) / step, (o - b) / step]) for a, o, b in zip(*ends)]
-
-
-def _values_beside(problem, size, rng, change=lambda k, moves: moves):
-    """The values of a problem, the wanted ones moved at random by up to ``size`` of them, or of 1
-    where they are 0.
-    """
-    values = list(problem.values)
-    for k in problem.wanted:
-        far = np.where(values[k] == 0, 1.0, np.abs(values[k]))
-        moves = change(k, rng.uniform(-1.0, 1.0, values[k].shape))
-        values[k] = freeze(np.asarray(values[k] + size * far * moves))
-    return values
-
-
-def _moved(value, place, step):
-    """``value``, in whatever order it lies in memory, with one element moved, by its place in the
-    flat array.
-    """
-    moved = np.array(value, dtype=np.float64, order="C")
-    moved.reshape(-1)[place] += step
-    return freeze(moved)
-
-
 def _places(masks):
     """The places that are true, each with the number of its output."""
     return [(k, tuple(at)) for k, mask in enumerate(masks) for at in np.argwhere(mask)]
-
-
-def outside(claimed, ahead, behind, size=0.0):
-    """None if ``claimed`` is between the slopes of both sides, else the slope that is nearer.
-
-    size: of numbers that may cancel in it.
-    """
-    low, high = sorted((float(ahead), float(behind)))
-    margin = 0.01 * (high - low) + 1e-5 * max(abs(low), abs(high), size)
-    if low - margin <= claimed <= high + margin:
-        return None
-    return low if abs(claimed - low) < abs(claimed - high) else high
 
 
 def chosen(problem, i, place, claimed, cotangents=None):
@@ -328,7 +160,7 @@ def check_together(problem, kinks, cotangents):
     def outputs_at(t):
         values = list(problem.values)
         for kink in kinks:
-            values[kink.i] = _moved(values[kink.i], kink.place, t * kink.reach)
+            values[kink.i] = moved_by(values[kink.i], kink.place, t * kink.reach)
         outputs = problem.evaluate_beside(values)
         return [np.asarray(outputs[k], dtype=np.float64) for k in live]
 
@@ -367,7 +199,7 @@ def check_together(problem, kinks, cotangents):
         off = off_from(sum(parts), places, weights, found, size)
         if off is None or problem.at_kinks is not None:
             return
-        near[:] = near or _slopes_near(problem, kinks, live)
+        near[:] = near or slopes_near(problem, kinks, live)
         if off_from(sum(parts), places, weights, near, size) is None:
             return
         names = [f"{problem.label(kink.i)} at index {problem.index(kink.i, kink.place)}" for kink in kinks[:ALONE]]
@@ -384,25 +216,6 @@ def check_together(problem, kinks, cotangents):
     rest = coupled[ALONE:]
     if rest:
         check(rest, _masked(cotangents, live, rest, keep=True), f"{len(rest)} elements of the outputs")
-
-
-def _slopes_near(problem, kinks, live):
-    """``(low, high)``: of each output the least and the greatest slope along which all ``kinks``
-    move, at points near by.
-    """
-    rng, size, seen = np.random.default_rng(0), NEAR[1], []
-    for _ in range(MOST_POINTS):
-        start, ends = _values_beside(problem, size, rng), []
-        for t in (0.01 * size, 0.0, -0.01 * size):
-            values = list(start)
-            for kink in kinks:
-                values[kink.i] = _moved(values[kink.i], kink.place, t * kink.reach)
-            outputs = problem.evaluate_beside(values)
-            ends.append([np.asarray(outputs[k], dtype=np.float64) for k in live])
-        with np.errstate(all="ignore"):
-            seen.append([np.stack([(a - o), (o - b)]) / (0.01 * size) for a, o, b in zip(*ends)])
-    found = [np.concatenate(each) for each in zip(*seen)]
-    return [np.min(each, axis=0) for each in found], [np.max(each, axis=0) for each in found]
 
 
 def _only(cotangents, k, at):

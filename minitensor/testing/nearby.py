@@ -1,0 +1,108 @@
+"""Slopes at points near by, where a function may be smooth beside a point at which it is not."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from minitensor.testing.problem import freeze
+
+__all__ = ["moved_by", "near_by", "slopes_near"]
+
+NEAR = (1e-5, 1e-7, 1e-9)  # how far the points near by are, as a part of the elements or of 1
+POINTS, MOST_POINTS = 12, 64  # of each distance, at the least and at the most
+
+
+def near_by(lines, place):
+    """``(low, high, mask)``: for each output the least and the greatest slope along one element at
+    points near by, and where these differ however near the points are.
+
+    There an output has no derivative, though it may not move with the element alone: of three equal
+    numbers that are sorted, each alone becomes the first or the last. The slopes near by span
+    Clarke's generalized gradient (Clarke 1983, section 2.5), of which a rule may give any. Among
+    elements of its size, with which it may be tied, it takes each rank at one of the points.
+    """
+    rng = np.random.default_rng(0)
+    sizes = np.abs(lines.value)
+    tied = np.flatnonzero((sizes == sizes[place]) & (np.arange(sizes.size) != place))
+    points = min(max(POINTS, len(tied) + 1), MOST_POINTS)
+    with np.errstate(all="ignore"):
+        seen = []
+        for size in NEAR:
+            found = [_slopes_beside(lines, place, size, rng, tied, number) for number in range(points)]
+            seen.append([np.stack(each) for each in zip(*found)])  # outputs: (points, both sides, ...)
+        mask = []
+        for each in zip(*seen):
+            spread = [np.ptp(slopes.mean(axis=1), axis=0) for slopes in each]
+            stays = [b > 0.5 * a for a, b in itertools.pairwise(spread)]
+            # At most points f is smooth: what oscillates within the steps is not.
+            rough = np.median(np.abs(each[1][:, 0] - each[1][:, 1]), axis=0)
+            seen_well = spread[1] > 1e-3 * np.abs(each[1]).max(axis=(0, 1))
+            mask.append(np.logical_and.reduce([seen_well, rough < 0.01 * spread[1], *stays, *map(np.isfinite, spread)]))
+        low, high = ([bound(slopes, axis=(0, 1)) for slopes in seen[1]] for bound in (np.min, np.max))
+    return low, high, mask
+
+
+def _slopes_beside(lines, place, size, rng, tied, number):
+    """The slopes ahead and behind of each output along one element, all elements moved at random by
+    up to ``size`` of them, the one to between two of those that it is ``tied`` with: which two says
+    the ``number``.
+    """
+
+    def ranked(k, moves):
+        if k == lines.i and len(tied):
+            moves.reshape(-1)[tied] = rng.permutation(len(tied)) + 1.0
+            rank = number if len(tied) < MOST_POINTS else rng.integers(len(tied) + 1)
+            moves.reshape(-1)[place] = rank % (len(tied) + 1) + 0.5
+            moves.reshape(-1)[[*tied, place]] *= 2 / (len(tied) + 1)  # from 0 to 2
+            moves.reshape(-1)[[*tied, place]] -= 1
+        return moves
+
+    values, step = _values_beside(lines.problem, size, rng, ranked), 0.01 * size
+    ends = []
+    for t in (step, 0.0, -step):
+        moved = moved_by(values[lines.i], place, t * lines.reach[place])
+        outputs = lines.problem.evaluate_beside([*values[: lines.i], moved, *values[lines.i + 1 :]])
+        ends.append([np.asarray(o, np.float64) for o, c in zip(outputs, lines.cotangents) if c is not None])
+    return [np.stack([(a - o) / step, (o - b) / step]) for a, o, b in zip(*ends)]
+
+
+def slopes_near(problem, kinks, live):
+    """``(low, high)``: of each output the least and the greatest slope along which all ``kinks``
+    move, at points near by.
+    """
+    rng, size, seen = np.random.default_rng(0), NEAR[1], []
+    for _ in range(MOST_POINTS):
+        start, ends = _values_beside(problem, size, rng), []
+        for t in (0.01 * size, 0.0, -0.01 * size):
+            values = list(start)
+            for kink in kinks:
+                values[kink.i] = moved_by(values[kink.i], kink.place, t * kink.reach)
+            outputs = problem.evaluate_beside(values)
+            ends.append([np.asarray(outputs[k], dtype=np.float64) for k in live])
+        with np.errstate(all="ignore"):
+            seen.append([np.stack([(a - o), (o - b)]) / (0.01 * size) for a, o, b in zip(*ends)])
+    found = [np.concatenate(each) for each in zip(*seen)]
+    return [np.min(each, axis=0) for each in found], [np.max(each, axis=0) for each in found]
+
+
+def _values_beside(problem, size, rng, change=lambda k, moves: moves):
+    """The values of a problem, the wanted ones moved at random by up to ``size`` of them, or of 1
+    where they are 0.
+    """
+    values = list(problem.values)
+    for k in problem.wanted:
+        far = np.where(values[k] == 0, 1.0, np.abs(values[k]))
+        moves = change(k, rng.uniform(-1.0, 1.0, values[k].shape))
+        values[k] = freeze(np.asarray(values[k] + size * far * moves))
+    return values
+
+
+def moved_by(value, place, step):
+    """``value``, in whatever order it lies in memory, with one element moved, by its place in the
+    flat array.
+    """
+    moved = np.array(value, dtype=np.float64, order="C")
+    moved.reshape(-1)[place] += step
+    return freeze(moved)

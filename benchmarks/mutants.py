@@ -51,7 +51,7 @@ ALARMS = (  # what --false-alarms found, which takes too long to be run each tim
     "none. An earlier state of the checker met one in 15 700 checks with 100 seeds (1000 to 1099): the",
     "second derivative of a softmax of numbers around 1000, where the gradient is 35 units in the last",
     "place of 1 and moves in steps of these. It is cured too. The checker as it is now, which asks less",
-    "often, met none in 1 106 checks with the seeds 4404 to 4410.",
+    "often, and draws the kinds of inputs in turns, met none in 2 370 checks with the seeds 6000 to 6014.",
 )
 # Each op of the table with a gradient, and the row whose inputs it gets: the first that names it.
 TARGETS = {name: row for row in reversed(TABLE) if row.order for name in row.ops}

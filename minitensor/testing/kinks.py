@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minitensor.engine.mode import enable_grad
-from minitensor.testing.nearby import moved_by, near_by, slopes_near
+from minitensor.testing.nearby import near_by, outputs_beside, slopes_near
 from minitensor.testing.problem import freeze
 from minitensor.testing.slopes import free_of, kinks_of, outside, slopes
 from minitensor.testing.verdicts import Verdict
@@ -157,12 +157,10 @@ def check_together(problem, kinks, cotangents):
         return
     live = [k for k, c in enumerate(cotangents) if c is not None]
 
+    moves = [(kink.i, kink.place, kink.reach) for kink in kinks]
+
     def outputs_at(t):
-        values = list(problem.values)
-        for kink in kinks:
-            values[kink.i] = moved_by(values[kink.i], kink.place, t * kink.reach)
-        outputs = problem.evaluate_beside(values)
-        return [np.asarray(outputs[k], dtype=np.float64) for k in live]
+        return outputs_beside(problem, problem.values, moves, live, t)
 
     with np.errstate(all="ignore"):
         middle = outputs_at(0.0)
@@ -199,7 +197,7 @@ def check_together(problem, kinks, cotangents):
         off = off_from(sum(parts), places, weights, found, size)
         if off is None or problem.at_kinks is not None:
             return
-        near[:] = near or slopes_near(problem, kinks, live)
+        near[:] = near or slopes_near(problem, moves, live)
         if off_from(sum(parts), places, weights, near, size) is None:
             return
         names = [f"{problem.label(kink.i)} at index {problem.index(kink.i, kink.place)}" for kink in kinks[:ALONE]]

@@ -8,7 +8,7 @@ import numpy as np
 
 from minitensor.testing.problem import freeze
 
-__all__ = ["moved_by", "near_by", "slopes_near"]
+__all__ = ["near_by", "outputs_beside", "slopes_near"]
 
 NEAR = (1e-5, 1e-7, 1e-9)  # how far the points near by are, as a part of the elements or of 1
 POINTS, MOST_POINTS = 12, 64  # of each distance, at the least and at the most
@@ -60,29 +60,18 @@ def _slopes_beside(lines, place, size, rng, tied, number):
         return moves
 
     values, step = _values_beside(lines.problem, size, rng, ranked), 0.01 * size
-    ends = []
-    for t in (step, 0.0, -step):
-        moved = moved_by(values[lines.i], place, t * lines.reach[place])
-        outputs = lines.problem.evaluate_beside([*values[: lines.i], moved, *values[lines.i + 1 :]])
-        ends.append([np.asarray(o, np.float64) for o, c in zip(outputs, lines.cotangents) if c is not None])
-    return [np.stack([(a - o) / step, (o - b) / step]) for a, o, b in zip(*ends)]
+    live = [k for k, c in enumerate(lines.cotangents) if c is not None]
+    return _both_slopes(lines.problem, values, [(lines.i, place, lines.reach[place])], live, step)
 
 
-def slopes_near(problem, kinks, live):
-    """``(low, high)``: of each output the least and the greatest slope along which all ``kinks``
-    move, at points near by.
+def slopes_near(problem, moves, live):
+    """``(low, high)``: of each output the least and the greatest slope along ``moves``, see
+    ``outputs_beside``, at points near by.
     """
     rng, size, seen = np.random.default_rng(0), NEAR[1], []
-    for _ in range(MOST_POINTS):
-        start, ends = _values_beside(problem, size, rng), []
-        for t in (0.01 * size, 0.0, -0.01 * size):
-            values = list(start)
-            for kink in kinks:
-                values[kink.i] = moved_by(values[kink.i], kink.place, t * kink.reach)
-            outputs = problem.evaluate_beside(values)
-            ends.append([np.asarray(outputs[k], dtype=np.float64) for k in live])
-        with np.errstate(all="ignore"):
-            seen.append([np.stack([(a - o), (o - b)]) / (0.01 * size) for a, o, b in zip(*ends)])
+    with np.errstate(all="ignore"):
+        for _ in range(MOST_POINTS):
+            seen.append(_both_slopes(problem, _values_beside(problem, size, rng), moves, live, 0.01 * size))
     found = [np.concatenate(each) for each in zip(*seen)]
     return [np.min(each, axis=0) for each in found], [np.max(each, axis=0) for each in found]
 
@@ -99,10 +88,23 @@ def _values_beside(problem, size, rng, change=lambda k, moves: moves):
     return values
 
 
-def moved_by(value, place, step):
-    """``value``, in whatever order it lies in memory, with one element moved, by its place in the
-    flat array.
+def _both_slopes(problem, values, moves, live, step):
+    """The slopes ahead and behind of each ``live`` output where elements of ``values`` move, see
+    ``outputs_beside``.
     """
-    moved = np.array(value, dtype=np.float64, order="C")
-    moved.reshape(-1)[place] += step
-    return freeze(moved)
+    ends = [outputs_beside(problem, values, moves, live, t) for t in (step, 0.0, -step)]
+    return [np.stack([(a - o) / step, (o - b) / step]) for a, o, b in zip(*ends)]
+
+
+def outputs_beside(problem, values, moves, live, t):
+    """The ``live`` outputs at ``values``, of which some elements are moved, in whatever order they
+    lie in memory. moves: of each the input, its place in the flat array, and how far ``t`` = 1
+    moves it.
+    """
+    values = list(values)
+    for i, place, reach in moves:
+        moved = np.array(values[i], dtype=np.float64, order="C")
+        moved.reshape(-1)[place] += t * reach
+        values[i] = freeze(moved)
+    outputs = problem.evaluate_beside(values)
+    return [np.asarray(outputs[k], dtype=np.float64) for k in live]

@@ -19,7 +19,7 @@ from minitensor.engine.trees import leaves_of
 from minitensor.testing.adapters.adapted import Adapted
 from minitensor.testing.adapters.pairs import numpy_pair
 
-__all__ = ["adapt", "autograd_function", "jax_function", "mygrad_function", "torch_function"]
+__all__ = ["OURS", "adapt", "autograd_function", "jax_function", "libraries_of", "mygrad_function", "torch_function"]
 
 OURS = "minitensor"
 LIBRARIES = {"torch": "torch", "jax": "jax", "jaxlib": "jax", "autograd": "autograd", "mygrad": "mygrad"}
@@ -96,7 +96,7 @@ def adapt(function: Any, given: Any = (), drawn: bool = False) -> Any:
     named = _libraries(function, DEPTH, set())
     if OURS in named:
         return function
-    libraries = named if len(named) == 1 else _of_inputs(given) - ({OURS} if drawn else set())
+    libraries = named if len(named) == 1 else libraries_of(given) - ({OURS} if drawn else set())
     if libraries <= {OURS}:
         return function
     if len(libraries) > 1:
@@ -112,7 +112,7 @@ def _adapter_names(libraries):
     return [f"adapters.{ADAPTERS[library].__name__}(fn)" for library in sorted(libraries - {OURS})]
 
 
-def _of_inputs(given):
+def libraries_of(given):
     """The libraries whose arrays are in ``given``."""
     return {root for leaf in leaves_of(given) for root in map(_root, _modules(leaf)) if root}
 

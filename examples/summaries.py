@@ -18,8 +18,10 @@ place or person that no sentence of training brings together with it, in one the
 
 The docstrings are those of the library of this Python, with its help texts; those to be tested by
 are of packages that training has none of. A file of --data is UTF-8, maybe packed; of its different
-texts a twentieth each is held out to validate and to test by. Summaries are compared by ROUGE, and
-with simple methods: the first sentence, and as many first words as suit the texts to validate by.
+texts a twentieth each is held out to validate and to test by. Of both 64 summaries are drawn for
+each text, and the one that is the most like all is taken (--samples, toolkit/consensus.py).
+Summaries are compared by ROUGE, and with simple methods: the first sentence, and as many first
+words as suit the texts to validate by.
 
 The run folder holds config.json, tokenizer.json, weights.safetensors, log.jsonl, loss.png,
 summaries.png, attention.png, and checkpoints/.
@@ -37,14 +39,14 @@ from typing import Any
 from toolkit import console, plans
 from toolkit.console import UserError, counted
 from toolkit.corpus import Corpus, load_parallel
-from toolkit.decoding import add_beam
 from toolkit.docstrings import docstring_corpus
+from toolkit.numbers import beam_size, integer, real
 from toolkit.other_data import load_to_test, tell_seen
 from toolkit.plots import picture_path
 from toolkit.program import Data, Program
 from toolkit.reading import STDIN, composed, read_lines
 from toolkit.runs import Run, kept_or
-from toolkit.summarizing import Settings, presets
+from toolkit.summarizing import Settings, Write, presets, way_of_writing
 from toolkit.summary_report import ATTENTION, PICTURE, draw_attention, report
 from toolkit.tokenizer import Tokenizer
 from toolkit.translation import Task, fingerprint, learn_tokenizer
@@ -123,7 +125,7 @@ class Summaries(Program):
     def report(self, run: Run, loaded: Corpus, task: Task) -> None:
         """Tables and pictures of a trained run."""
         translator = Translator(run, device=run.settings.device)
-        shown = report(run, translator, loaded, loaded, _is_made(run.about["data"]))
+        shown = report(run, translator, way_of_writing(translator), loaded, loaded, _is_made(run.about["data"]))
         print("summarise by:")
         print(f"  {self.advice('summarize', {'--run': run.folder}, shown)}")
 
@@ -133,13 +135,13 @@ class Summaries(Program):
         made = add("evaluate", self.evaluate, "scores of held-out texts, beside those of simple methods")
         help = "file of other texts and summaries, all of which are scored, or where that of the run is now"
         made.add_argument("--data", type=console.path, metavar="PATH", help=help)
-        add_beam(made)
+        _add_ways(made)
 
         made = add("summarize", self.summarize, "the summaries of texts")
         made.add_argument("texts", nargs="*", type=composed, metavar="TEXT")
         help = "texts, one a line; - is standard input"
         made.add_argument("--input", type=console.path, metavar="FILE", help=help)
-        add_beam(made)
+        _add_ways(made)
 
         made = add("attention", self.attention, "a picture of what each word of a summary looks at")
         made.add_argument("text", type=composed, metavar="TEXT")
@@ -148,11 +150,11 @@ class Summaries(Program):
 
     def evaluate(self, options: argparse.Namespace) -> None:
         """Print the scores of a run, and draw them."""
-        run, translator = self._open(options)
+        run, translator, write = self._open_to_write(options)
         loaded, own = load_to_test(self, run, options.data)
         trained = loaded if own else tell_seen(self, run, loaded)
         made = own and _is_made(run.about["data"])
-        report(run if own else run.tested_on(options.data), translator, loaded, trained, made, options.beam)
+        report(run if own else run.tested_on(options.data), translator, write, loaded, trained, made)
 
     def summarize(self, options: argparse.Namespace) -> None:
         """Print a summary for each text, a line each."""
@@ -162,8 +164,8 @@ class Summaries(Program):
             "standard input line" if options.input == STDIN else f"{options.input} line" if options.input else "text"
         )
         texts = read_lines(options.input, "remove it", what="text") if options.input else options.texts
-        _, translator = self._open(options)
-        for line in translator.translate([_flat(text) for text in texts], options.beam, where=where):
+        _, _, write = self._open_to_write(options)
+        for line in write([_flat(text) for text in texts], where):
             print(line)
 
     def attention(self, options: argparse.Namespace) -> None:
@@ -179,6 +181,21 @@ class Summaries(Program):
         """The run given by --run, and its network."""
         run, device = self.open(options)
         return run, Translator(run, options.weights, device)
+
+    def _open_to_write(self, options: argparse.Namespace) -> tuple[Run, Translator, Write]:
+        """As `_open`, and how summaries are written."""
+        run, translator = self._open(options)
+        return run, translator, way_of_writing(translator, options.beam, options.samples, options.temperature)
+
+
+def _add_ways(parser: argparse.ArgumentParser) -> None:
+    """--beam, --samples, --temperature."""
+    help = "hypotheses of a beam search; 1: greedy (drawn ones, if the run was trained with --samples)"
+    parser.add_argument("--beam", type=beam_size, metavar="K", help=help)
+    help = "of so many drawn summaries, the one most like all is taken (as the run was trained)"
+    parser.add_argument("--samples", type=integer(1, 9_999), metavar="N", help=help)
+    help = "by which they are drawn (as the run was trained)"
+    parser.add_argument("--temperature", type=real(0.01, 100), metavar="T", help=help)
 
 
 def _is_made(data: Data) -> bool:

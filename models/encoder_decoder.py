@@ -16,7 +16,8 @@ from minitensor import nn
 from minitensor.models.checks import check_mask, evaluating
 from minitensor.models.configuration import Config
 from minitensor.models.losses import IGNORED, per_target
-from minitensor.models.search import penalty, search, starts
+from minitensor.models.sampling import check_choices
+from minitensor.models.search import penalty, sample, search, starts
 
 __all__ = ["EncoderDecoder", "TranslationConfig"]
 
@@ -95,8 +96,9 @@ class EncoderDecoder(nn.Module):
         return per_target(total, target_out, divide_by, ignored)
 
     def generate(
-        self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None, n_best=None, start_ids=None
-    ) -> Any:
+        self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None, n_best=None, start_ids=None,
+        temperature=0.0, top_k=None, top_p=None, generator=None,
+    ) -> Any:  # fmt: skip
         """Target sequences, lists of ids without start and stop tokens; greedy for one beam.
 
         source (B, S), mask (B, S). max_new_tokens: default: 50 more than the source has (Vaswani et
@@ -104,11 +106,16 @@ class EncoderDecoder(nn.Module):
         hypotheses of the beam for each sentence; default: the best one, not in a list. start_ids:
         the token that each target starts with, such as that of a language; default: ``start_id``.
         If there are R of them, a multiple of B, the first R / B are for the first source, and so
-        on, and each source is encoded once.
+        on, and each source is encoded once. temperature: above 0 draws each token, with ``top_k``,
+        ``top_p`` and ``generator`` as in `search.sample`; target r, by ``start_ids``, draws from
+        the stream r of the generator, so that ten of a source are ten different ones.
 
         Raises ValueError for another number of them, another shape than (R,), an id that is no
         token, and sources of no positions; TypeError for other start_ids than integers.
         """
+        check_choices(temperature, top_k, top_p, beam_size, generator)
+        if temperature > 0 and n_best not in (None, 1):
+            raise ValueError("n_best is of a beam search: to draw several of each source, repeat its start_ids")
         c = self.config
         source = mt.asarray(source)
         if source.ndim > 1 and source.shape[0] and not source.shape[1]:
@@ -137,5 +144,8 @@ class EncoderDecoder(nn.Module):
             if each > 1:
                 state.reorder(np.arange(source.shape[0]).repeat(each))
                 limit = limit if limit.ndim == 0 else limit.repeat(each)
-            how = (limit, beam_size, length_penalty, n_best, self.penalty)
-            return search(self.search_step, state, start_ids, () if c.stop_id is None else c.stop_id, *how)
+            decoding = (self.search_step, state, start_ids, () if c.stop_id is None else c.stop_id, limit)
+            if temperature > 0:
+                drawn = sample(*decoding, temperature, top_k, top_p, generator)
+                return drawn if n_best is None else [[ids] for ids in drawn]
+            return search(*decoding, beam_size, length_penalty, n_best, self.penalty)

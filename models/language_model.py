@@ -5,7 +5,6 @@ Letters: B prompts, T positions, V vocabulary.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,8 @@ import numpy as np
 import minitensor as mt
 from minitensor import nn
 from minitensor.models.checks import check_mask, evaluating
-from minitensor.models.search import beam_search, greedy, real, sample
+from minitensor.models.sampling import check_choices
+from minitensor.models.search import beam_search, greedy, sample
 
 __all__ = ["LanguageModel", "as_prompts", "left_padded"]
 
@@ -121,15 +121,3 @@ def _integers(ids):
     if ids.size and ids.dtype.kind not in "iu":
         raise TypeError(f"ids must be integers, got {ids.dtype}")
     return ids.astype(np.int64)
-
-
-def check_choices(temperature, top_k, top_p, beam_size, generator, stream):
-    """Raise for ways of choosing that exclude each other."""
-    if not 0 <= real("temperature", temperature) < math.inf:
-        raise ValueError(f"temperature must be 0, for the most probable token, or above, got {temperature}")
-    if temperature == 0 and not (top_k is top_p is generator is None):
-        raise ValueError("top_k, top_p and generator are for sampling: give a temperature above 0, such as 1.0")
-    if beam_size < 1:
-        raise ValueError(f"beam_size must be at least 1, got {beam_size}")
-    if beam_size > 1 and (temperature > 0 or stream is not None):
-        raise ValueError("beam search neither samples nor streams: leave out beam_size, or temperature and stream")

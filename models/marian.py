@@ -116,19 +116,23 @@ class Marian(PublishedMarian, Transformer):
         draw_normal(self, c.init_std)
 
     def generate(
-        self, source, max_new_tokens=None, beam_size=None, length_penalty=None, mask=None, n_best=None, start_ids=None
-    ) -> Any:
+        self, source, max_new_tokens=None, beam_size=None, length_penalty=None, mask=None, n_best=None, start_ids=None,
+        temperature=0.0, **how,
+    ) -> Any:  # fmt: skip
         """As of any `EncoderDecoder`, but ``beam_size`` and ``length_penalty`` are by default the
-        configuration's.
+        configuration's, unless a ``temperature`` above 0 draws.
 
         A hypothesis is worth ``log P / length ** length_penalty``, its stop token counted: a beam
         finds what transformers finds with ``early_stopping="never"``, unless a text reaches
         ``max_new_tokens``.
         """
         c = self.config
-        beam_size = c.beam_size if beam_size is None else beam_size
+        if beam_size is None:
+            beam_size = c.beam_size if temperature == 0 else 1
         length_penalty = c.length_penalty if length_penalty is None else length_penalty
-        return super().generate(source, max_new_tokens, beam_size, length_penalty, mask, n_best, start_ids)
+        return super().generate(
+            source, max_new_tokens, beam_size, length_penalty, mask, n_best, start_ids, temperature, **how
+        )
 
     @mt.no_grad
     def search_step(self, ids, state):

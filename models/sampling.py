@@ -21,7 +21,7 @@ from minitensor.models.decoding_steps import (
     word_by_word,
 )
 
-__all__ = ["sample"]
+__all__ = ["check_choices", "sample"]
 
 
 def sample(
@@ -117,3 +117,15 @@ def _check_sampling(temperature, top_k, top_p):
     if top_p is not None and not 0 < real("top_p", top_p) <= 1:
         raise ValueError(f"top_p must be above 0 and at most 1, got {top_p}")
     return temperature
+
+
+def check_choices(temperature, top_k, top_p, beam_size, generator, stream=None):
+    """Raise for ways of choosing that exclude each other."""
+    if not 0 <= real("temperature", temperature) < math.inf:
+        raise ValueError(f"temperature must be 0, for the most probable token, or above, got {temperature}")
+    if temperature == 0 and not (top_k is top_p is generator is None):
+        raise ValueError("top_k, top_p and generator are for sampling: give a temperature above 0, such as 1.0")
+    if beam_size < 1:
+        raise ValueError(f"beam_size must be at least 1, got {beam_size}")
+    if beam_size > 1 and (temperature > 0 or stream is not None):
+        raise ValueError("beam search neither samples nor streams: leave out beam_size, or temperature and stream")

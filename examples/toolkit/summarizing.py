@@ -20,13 +20,16 @@ from toolkit.rouge import first_words, rouge_l, rouge_of_beginnings, rouge_words
 from toolkit.sentences import sentences
 from toolkit.settings import option, refuse_options
 from toolkit.translation import RECURRENT_ONLY, TRANSFORMER_ONLY
+from toolkit.translator import Translator
 
-__all__ = ["LEAD", "RULE", "Settings", "baselines", "best_sentence", "presets"]
+__all__ = ["LEAD", "RULE", "Settings", "Write", "baselines", "best_sentence", "presets", "way_of_writing"]
 
 LEAD = "first sentence (lead-1)"
 RULE = "the rule (known best)"
 CANDIDATES, JUDGES = 150, 200  # summaries of training that may stand for all, and those they are compared with
 MOST_WORDS = 100  # of a beginning that is taken for a summary
+
+Write = Callable[[Sequence[str], str], list[str]]  # of texts and what to call one of them: their summaries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,10 @@ class Settings(MadePairSettings):
     d_model: int = option(32, "features of each position; recurrent: of an embedding", least=1)
     hidden: int = option(64, "recurrent: features of the states", least=1)
     copy: bool = option(True, "recurrent: a word is written, or copied from where the attention looks")
+    samples: int = option(
+        1, "of so many drawn summaries, the one most like all; 1: the greedy one", least=1, below=10_000
+    )
+    temperature: float = option(0.6, "by which they are drawn", least=0.01, below=100)
     max_length: int = option(200, "longest text, in tokens", least=2, below=100_000)
     max_tokens: int = option(1024, "positions in a batch, padding included, on either side", least=2)
     lr: float = option(5e-3, "peak learning rate of Adam", least=0, below=1e6)
@@ -51,6 +58,7 @@ class Settings(MadePairSettings):
 TRANSFORMER: dict[str, Any] = dict(d_model=64, layers=2, d_ff=128, pre_norm=True, lr=3e-3)
 DOCSTRINGS: dict[str, Any] = dict(
     vocab=2000, d_model=64, hidden=64, dropout=0.3, label_smoothing=0.1, steps=2800, validate_every=100, warmup=40,
+    samples=64,
 )  # fmt: skip
 
 
@@ -68,6 +76,23 @@ def presets(given: dict[str, Any], made: bool) -> dict[str, Any]:
             raise UserError("--copy copies what the attention looks at; leave out --attention none")
         suited["copy"] = False
     return suited | (TRANSFORMER if transformer else {})
+
+
+def way_of_writing(
+    translator: Translator, beam: int | None = None, samples: int | None = None, temperature: float | None = None
+) -> Write:
+    """How summaries are written: by a beam, by the agreement of drawn ones, or greedily; what is
+    not given is as the run's settings say. Raises UserError for options that exclude each other.
+    """
+    settings = translator.settings
+    drawn = samples if samples is not None else settings.samples if beam is None else 1
+    if beam is not None and (samples or temperature):
+        raise UserError("--beam searches, --samples and --temperature draw: give one or the other")
+    if drawn == 1:
+        if temperature:
+            raise UserError("--temperature is of drawn summaries, and none is drawn: give --samples 64 too")
+        return lambda texts, where: translator.translate(texts, beam or 1, where=where)
+    return lambda texts, where: translator.agreed(texts, drawn, temperature or settings.temperature, where)
 
 
 # --- what it is compared with ---------------------------------------------------------------------

@@ -17,7 +17,7 @@ from toolkit.plans import traits
 from toolkit.plots import GREY, SCORE, TRAIN, VALIDATION, attention_heatmap, empty_figure, save_figure
 from toolkit.rouge import rouge_l, rouge_n
 from toolkit.runs import Run
-from toolkit.summarizing import LEAD, RULE, baselines, best_sentence
+from toolkit.summarizing import LEAD, RULE, Write, baselines, best_sentence
 from toolkit.translator import Translator
 
 __all__ = ["ATTENTION", "PICTURE", "draw_attention", "report"]
@@ -43,11 +43,12 @@ MEASURES: dict[str, Callable[[str, str], float]] = {
 Scores = dict[str, dict[str, np.ndarray]]
 
 
-def report(run: Run, translator: Translator, loaded: Corpus, trained: Corpus | None, made: bool, beam: int = 1) -> str:
+def report(run: Run, translator: Translator, write: Write, loaded: Corpus, trained: Corpus | None, made: bool) -> str:
     """Print the tables, and draw the pictures into the run; returns the text that is looked at.
 
-    trained: the run's own data, whose pairs to train on and to validate by give baselines, if they
-    are known. made: the minutes, of which the rule is known.
+    write: how the network's summaries are written, see `way_of_writing`. trained: the run's own
+    data, whose pairs to train on and to validate by give baselines, if they are known. made: the
+    minutes, of which the rule is known.
     """
     simple = baselines(trained.train, trained.validation, made) if trained else baselines([], [], made)
     tests: dict[str, list[Pair]] = {}
@@ -55,7 +56,7 @@ def report(run: Run, translator: Translator, loaded: Corpus, trained: Corpus | N
     for name, pairs in loaded.tests.items():
         tests[name], remark = translator.short_enough(pairs, name)
         texts = [text for text, _ in tests[name]]
-        written = translator.translate(texts, beam, where=f"{name} text")
+        written = write(texts, f"{name} text")
         found = {NETWORK: written, **{method: [make(text) for text in texts] for method, make in simple.items()}}
         scores[name] = {method: _score(summaries, tests[name]) for method, summaries in found.items()}
         scores[name][BEST] = {ROUGE_L: np.array([best_sentence(*pair) for pair in tests[name]])}

@@ -12,6 +12,7 @@ import minitensor as mt
 from minitensor.models.explain import Explanation, explain
 from toolkit.batches import check_lengths, pad_sources, short_enough
 from toolkit.blank import is_blank
+from toolkit.consensus import most_alike
 from toolkit.console import UserError
 from toolkit.corpus import Pair
 from toolkit.moses_text import TextForm
@@ -127,6 +128,23 @@ class Translator:
         for index, line in zip(places, made, strict=True):
             lines[index] = line
         return lines
+
+    def agreed(self, sentences: Sequence[str], samples: int, temperature: float, where: str = "sentence") -> list[str]:
+        """Of ``samples`` outputs drawn for each sentence the one that is the most like all of them,
+        see `toolkit.consensus`.
+
+        temperature: of the drawing, above 0. A sentence gets what it would get alone, and gets it
+        again the next time: the numbers are those of the run's seed. Outputs that are cut off are
+        reported as by `translate`.
+        """
+        longest, found = self.settings.max_length, []
+        for ids in self.encode(sentences, where):
+            source, mask = (mt.asarray(array, device=self.device) for array in pad_sources([ids]))
+            how = {"temperature": temperature, "generator": mt.random.Generator(self.settings.seed)}
+            drawn = self.model.generate(source, longest, mask=mask, start_ids=[START] * samples, **how)
+            found.append(drawn[most_alike([self.tokenizer.decode(tokens) for tokens in drawn])])
+        tell_cut_off([[tokens] for tokens in found], longest, where, units=self.settings.units)
+        return [self.form.back(_one_line(self.tokenizer.decode(tokens))) for tokens in found]
 
     def score(self, pairs: Sequence[Pair], where: str = "pair") -> list[tuple[float, int]]:
         """``log P(translation | sentence)`` in nats for each pair that is given, and the number of

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import summaries
 from scripts import caller, refuser
-from toolkit import docstrings, plans, rouge
+from toolkit import consensus, docstrings, plans, rouge
 from toolkit import sentences as ends
 from toolkit.chance import mean_interval
+from toolkit.consensus import most_alike
 from toolkit.docstrings import MOST_WORDS, docstring_corpus, first_and_rest
 from toolkit.english_french import Dice
 from toolkit.plans import HELD_OUT, PLANS, VALUES, corpus, draw, summary, traits
@@ -21,10 +22,10 @@ from toolkit.summary_report import ROUGE, _print_verdicts
 call = caller(summaries.main)
 refused = refuser(call)
 
-TINY = "--d-model 8 --hidden 8 --vocab 300 --max-tokens 400 --warmup 5 --lr 0.02".split()
+TINY = "--d-model 8 --hidden 8 --vocab 300 --max-tokens 400 --warmup 5 --lr 0.02 --samples 3".split()
 
 
-@pytest.mark.parametrize("module", [docstrings, ends, plans, rouge])
+@pytest.mark.parametrize("module", [consensus, docstrings, ends, plans, rouge])
 def test_the_examples_in_the_docstrings_hold(module):
     found = doctest.testmod(module)
     assert found.attempted and not found.failed
@@ -216,6 +217,14 @@ def test_other_rouge_by_hand():
     assert first_words("猫が寝る。", 2) == "猫が" and first_words("a b.", 5) == "a b."
 
 
+def test_the_text_that_is_the_most_like_all():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        drawn = [" ".join(rng.choice(list("abcde"), rng.integers(0, 7))) + "." for _ in range(rng.integers(1, 9))]
+        means = [np.mean([rouge_l(one, other) for other in drawn]) for one in drawn]
+        assert means[most_alike(drawn)] == pytest.approx(max(means), abs=1e-12)
+
+
 def test_what_is_no_more_than_chance_is_called_so(capsys):
     differences = np.random.default_rng(0).normal(0.1, 1, 400)
     low, high = mean_interval(differences)
@@ -292,10 +301,25 @@ def test_summarizing(run, tmp_path, capsys):
     assert (tmp_path / "look.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_text_gets_the_same_drawn_summary_alone_as_among_others(run, capsys):
+    def summaries(*arguments):
+        capsys.readouterr()
+        assert call("summarize", "--run", run, *arguments) == 0
+        return capsys.readouterr().out.splitlines()
+
+    texts = ["Ben leads the fair.", "It rains."]
+    assert summaries(*texts) == [*summaries(texts[0]), *summaries(texts[1])] == summaries(*texts, "--samples", 3)
+    greedy = summaries(*texts, "--samples", 1)
+    assert greedy == summaries(*texts, "--beam", 1) == summaries(*texts, "--temperature", 0.01)
+
+
 def test_what_is_refused(run, data, tmp_path, capsys):
     refused(capsys, "give texts to summarise, or a file of them", "summarize", "--run", run)
     refused(capsys, "text 2 is empty; there is nothing to summarise", "summarize", "--run", run, "It rains.", " ")
     refused(capsys, "tokens, the model allows 99; shorten it, or train with", "summarize", "--run", run, "word " * 200)
+    write = "summarize", "--run", run, "It rains."
+    refused(capsys, "--beam searches, --samples and --temperature draw", *write, "--beam", 2, "--samples", 4)
+    refused(capsys, "--temperature is of drawn summaries", *write, "--samples", 1, "--temperature", 0.5)
     refused(capsys, "--docstrings takes those of this Python", "train", "--docstrings", "--data", data)
     refused(capsys, "--copy copies what the attention looks at", "train", "--copy", "--attention", "none")
     refused(capsys, "--arch gru has no --heads", "train", "--heads", 4)

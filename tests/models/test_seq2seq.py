@@ -9,6 +9,8 @@ import pytest
 
 import minitensor as mt
 from minitensor import optim
+from minitensor.models.checks import evaluating
+from minitensor.models.search import sample
 from minitensor.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from minitensor.testing import gradcheck, invariants
 
@@ -209,6 +211,26 @@ def test_it_learns_to_reverse(cell):
         optimizer.zero_grad()
     found = model.generate(source[500:])  # unseen
     assert np.mean([a == b.tolist() for a, b in zip(found, backward[500:])]) >= 0.9
+
+
+def test_drawn_targets_are_those_of_sample():
+    model = make()
+    options = dict(temperature=0.7, top_k=5, top_p=0.9)
+    with evaluating(model):
+        state = model.start(SOURCE, MASK)
+        state.reorder(np.arange(2).repeat(3))
+        wanted = sample(model.search_step, state, [START] * 6, STOP, 9, **options, generator=mt.random.Generator(4))
+    found = model.generate(SOURCE, 9, mask=MASK, start_ids=[START] * 6, **options, generator=mt.random.Generator(4))
+    assert found == wanted and len(set(map(tuple, found))) > 2
+    assert model.generate(SOURCE, 9, mask=MASK, temperature=1e-9) == model.generate(SOURCE, 9, mask=MASK)
+    for wrong, message in (
+        (dict(temperature=1.0, beam_size=2), "beam search neither samples"),
+        (dict(temperature=1.0, n_best=2), "to draw several of each source, repeat its start_ids"),
+        (dict(top_k=3), "give a temperature above 0"),
+        (dict(temperature=-1.0), "temperature must be 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.generate(SOURCE, 9, mask=MASK, **wrong)
 
 
 def test_bad_input_is_named():

@@ -117,7 +117,7 @@ class Marian(PublishedMarian, Transformer):
 
     def generate(
         self, source, max_new_tokens=None, beam_size=None, length_penalty=None, mask=None, n_best=None, start_ids=None,
-        temperature=0.0, **how,
+        temperature=0.0, top_k=None, top_p=None, generator=None,
     ) -> Any:  # fmt: skip
         """As of any `EncoderDecoder`, but ``beam_size`` and ``length_penalty`` are by default the
         configuration's, unless a ``temperature`` above 0 draws.
@@ -130,9 +130,8 @@ class Marian(PublishedMarian, Transformer):
         if beam_size is None:
             beam_size = c.beam_size if temperature == 0 else 1
         length_penalty = c.length_penalty if length_penalty is None else length_penalty
-        return super().generate(
-            source, max_new_tokens, beam_size, length_penalty, mask, n_best, start_ids, temperature, **how
-        )
+        how = (beam_size, length_penalty, mask, n_best, start_ids, temperature, top_k, top_p, generator)
+        return super().generate(source, max_new_tokens, *how)
 
     @mt.no_grad
     def search_step(self, ids, state):

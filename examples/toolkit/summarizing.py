@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -84,7 +84,7 @@ def way_of_writing(
     """How summaries are written: by a beam, by the agreement of drawn ones, or greedily; what is
     not given is as the run's settings say. Raises UserError for options that exclude each other.
     """
-    settings = translator.settings
+    settings = cast(Settings, translator.settings)
     drawn = samples if samples is not None else settings.samples if beam is None else 1
     if beam is not None and (samples or temperature):
         raise UserError("--beam searches, --samples and --temperature draw: give one or the other")

@@ -48,14 +48,14 @@ def saved(tmp_path):
 # --- searching ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("beam", [1, 3])
-def test_what_is_forbidden_is_never_written(beam):
+@pytest.mark.parametrize("how", [{"beam_size": 1}, {"beam_size": 3}, {"temperature": 1.0}])
+def test_what_is_forbidden_is_never_written(how):
     model = make()
-    free = model.generate(SOURCE, 8, mask=MASK, beam_size=beam)
+    free = model.generate(SOURCE, 8, mask=MASK, **how)
     often = max(range(1, 12), key=[token for ids in free for token in ids].count)
     bound = Marian(MarianConfig(**SIZES, forbidden_ids=(often, 11, often), renormalize=True)).astype("float64").eval()
     bound.load_state_dict(model.state_dict())
-    found = bound.generate(SOURCE, 8, mask=MASK, beam_size=beam)
+    found = bound.generate(SOURCE, 8, mask=MASK, **how)
     assert any(often in ids for ids in free) and not any({often, 11} & set(ids) for ids in found)
     ids = np.full(2, 11)
     plain = model.step(ids, model.start(SOURCE, MASK)).numpy()

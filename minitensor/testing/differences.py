@@ -69,7 +69,7 @@ class Estimate(NamedTuple):
 
     def is_still(self):
         """Whether f moves by no more than rounding on both sides."""
-        return max(abs(self.slope), abs(self.ahead), abs(self.behind)) <= SURE * self.rounding
+        return all(abs(slope) <= SURE * self.rounding for slope in (self.slope, self.ahead, self.behind))
 
 
 class Differences:
@@ -231,6 +231,26 @@ class Differences:
         """
         self.in_place = self.is_elsewhere(SIDES[-1], NEAREST)
         return self.in_place
+
+    def bounds_at_jump(self):
+        """The least and the greatest slope that a rule may give where f ``jumps``: those of both
+        sides, of which that towards the jump is infinite. Beyond an end of the domain, or if f
+        jumps on both sides, there is no bound.
+        """
+        wide, close, fine = self.of(SIDES[0]), self.by_two(SIDES[-1]), self.by_two(NEAREST)
+        ends = []
+        for side in ("ahead", "behind"):
+            slope, far, again = getattr(wide, side), SIDES[-1] * getattr(close, side), NEAREST * getattr(fine, side)
+            if abs(far - again) <= 0.05 * abs(far) and abs(far) > JUMP * (close.size + self.movement()):
+                ends.append(math.copysign(math.inf, far))
+                continue
+            doubt = 1e-3 * abs(slope) + SURE * (close.rounding + wide.rounding)
+            if not abs(slope - far / SIDES[-1]) <= doubt:  # not seen well, or beyond the domain
+                return -math.inf, math.inf
+            ends.append(slope)
+        if all(map(math.isinf, ends)):
+            return -math.inf, math.inf
+        return min(ends), max(ends)
 
     def is_elsewhere(self, h, other):
         """Whether f moves as far within a step of ``h`` as within the ``other``, on both sides, or

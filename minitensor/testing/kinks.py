@@ -90,6 +90,8 @@ def at_kink(lines, place, judged):
         return smooth, claim(smooth)
 
     if not kinky:
+        if judged.jump and chosen(problem, i, place, lines.claims[place]):
+            return Verdict("kink", judged.numeric), None
         if judged.word == "wrong" and kinks_near_by(lines.cotangents):
             return Verdict("kink", judged.numeric), None
         rough = _places(free)

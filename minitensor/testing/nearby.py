@@ -21,16 +21,16 @@ def near_by(lines, place):
     There an output has no derivative, though it may not move with the element alone: of three equal
     numbers that are sorted, each alone becomes the first or the last. The slopes near by span
     Clarke's generalized gradient (Clarke 1983, section 2.5), of which a rule may give any. Among
-    elements of its size, with which it may be tied, it takes each rank at one of the points.
+    equal elements, with which it may be tied, it takes each rank at one of the points; and among
+    those of its size as well, if some have the other sign.
     """
     rng = np.random.default_rng(0)
-    sizes = np.abs(lines.value)
-    tied = np.flatnonzero((sizes == sizes[place]) & (np.arange(sizes.size) != place))
-    points = min(max(POINTS, len(tied) + 1), MOST_POINTS)
+    ties = _ties(lines.value, place)
+    points = [(tied, number) for tied in ties for number in range(min(max(POINTS, len(tied) + 1), MOST_POINTS))]
     with np.errstate(all="ignore"):
         seen = []
         for size in NEAR:
-            found = [_slopes_beside(lines, place, size, rng, tied, number) for number in range(points)]
+            found = [_slopes_beside(lines, place, size, rng, tied, number) for tied, number in points]
             seen.append([np.stack(each) for each in zip(*found)])  # outputs: (points, both sides, ...)
         mask = []
         for each in zip(*seen):
@@ -42,6 +42,15 @@ def near_by(lines, place):
             mask.append(np.logical_and.reduce([seen_well, rough < 0.01 * spread[1], *stays, *map(np.isfinite, spread)]))
         low, high = ([bound(slopes, axis=(0, 1)) for slopes in seen[1]] for bound in (np.min, np.max))
     return low, high, mask
+
+
+def _ties(value, place):
+    """The places of other elements equal to that at ``place``, and those of other elements as large
+    as it, if these are more.
+    """
+    other = np.arange(value.size) != place
+    equal, alike = (np.flatnonzero(same & other) for same in (value == value[place], np.abs(value) == abs(value[place])))
+    return [equal] if len(equal) == len(alike) else [equal, alike]
 
 
 def _slopes_beside(lines, place, size, rng, tied, number):
@@ -57,6 +66,8 @@ def _slopes_beside(lines, place, size, rng, tied, number):
             moves.reshape(-1)[place] = rank % (len(tied) + 1) + 0.5
             moves.reshape(-1)[[*tied, place]] *= 2 / (len(tied) + 1)  # from 0 to 2
             moves.reshape(-1)[[*tied, place]] -= 1
+            opposite = tied[lines.value[tied] != lines.value[place]]
+            moves.reshape(-1)[opposite] *= -1  # they rank by size
         return moves
 
     values, step = _values_beside(lines.problem, size, rng, ranked), 0.01 * size

@@ -35,6 +35,7 @@ __all__ = ["VISIBLE", "Verdict", "judge", "settled_at_once", "share"]
 
 VISIBLE = 0.05  # the bound must be below this part of the smallest slope, so that one that is wrong stands out
 AGREE = 0.01  # two of the finest steps show a slope if they agree to this part of it
+ROUGHER = 0.01  # what bends is not off a line by less than this part at larger steps, two by chance left out
 CLOSE = 1e-6  # of the smallest slope: so near a claim is right without a look at finer steps
 
 
@@ -47,7 +48,7 @@ class Verdict(NamedTuple):
     slope is smaller than what rounding hides. coarse: it is right within a bound that is much wider
     than what is allowed. beyond: how many times the bound is what it may be to see the smallest
     part, if it is blurred. quick: a first look has seen a kink, or a slope where 0 is claimed, and
-    says no more of it.
+    says no more of it. jump: f jumps here, and its slope from the other side is ``numeric``.
     """
 
     word: str
@@ -56,6 +57,7 @@ class Verdict(NamedTuple):
     coarse: bool = False
     beyond: float = 0.0
     quick: bool = False
+    jump: bool = False
 
 
 def judge(
@@ -103,7 +105,7 @@ def _first_look(differences, claimed, smallest, tolerance, quick):
         if part is not None:
             return Verdict("right", flat.slope, part), (), False
         if differences.jumps():
-            return Verdict("kink", flat.slope), (), False
+            return _at_jump(differences, claimed, flat.slope, tolerance), (), False
         if differences.stays():
             return Verdict("kink", flat.slope, quick=True) if quick else None, sides_first, False
         return None, largest_first, False
@@ -114,11 +116,24 @@ def _first_look(differences, claimed, smallest, tolerance, quick):
     if differences.kinks():
         return Verdict("kink", first.slope, quick=True) if quick else None, sides_first, False
     if STEP in differences.known_by_two and differences.is_elsewhere(QUICK, STEP) and differences.jumps():
-        return Verdict("kink", first.slope), (), False
+        return _at_jump(differences, claimed, first.slope, tolerance), (), False
     if _rounded_away(differences, smallest):
         return _hidden(differences, first, claimed, smallest, tolerance), largest_first, True
     rounded = differences.of(STEP).is_rounding()
     return None, COARSE_FIRST if rounded else STEPS, rounded
+
+
+def _at_jump(differences, claimed, slope, tolerance):
+    """The verdict where f jumps: a claim must be finite, and no less than the slope of the side
+    where f goes on from where it is, or no more, if the jump is downwards.
+    """
+    low, high = differences.bounds_at_jump()
+    nearer = low if claimed < low else high
+    finite = math.isfinite(claimed)
+    if finite and (low <= claimed <= high or abs(claimed - nearer) <= tolerance(nearer) + 0.01 * abs(nearer)):
+        return Verdict("kink", slope)
+    known = next((end for end in (nearer, low, high) if math.isfinite(end)), slope)
+    return Verdict("wrong", known, jump=True)
 
 
 def settled_at_once(line, claimed, smallest, allowed, wobble, scale, floor):
@@ -174,7 +189,7 @@ def _judge(differences, steps, rounded, claimed, smallest, tolerance, cancelling
             return Verdict("right", found.slope, part)
         seen[h] = found
         if h == STEP and differences.jumps():
-            return Verdict("kink", found.slope)
+            return _at_jump(differences, claimed, found.slope, tolerance)
         if rounded and h in COARSE and seen.keys() >= set(COARSE):
             verdict = _by_coarse(seen, claimed, smallest, tolerance)
             if verdict is not None:
@@ -267,15 +282,17 @@ def _bounds(seen):
 
     What rounding inside of f does shows at the finest steps, where u h is its size, though at one
     step it may hide by chance. Where f bends within a step, more than rounding does, no larger step
-    is surer: it may lie beyond all that happens. And neighbours that contradict each other are both
-    in doubt.
+    is surer: it may lie beyond all that happens. But if f is off its line by far less at two larger
+    steps, that was no bend: what cancels beside 0, as in (exp(x) - 1) / x, is rougher the nearer.
+    And neighbours that contradict each other are both in doubt.
     """
     noise = statistics.median([seen[h].uncertainty * h for h in FINE if h in seen] or [0.0])
     bounds, bent = {}, 0.0
+    off = {h: (e.uncertainty - e.rounding) * h for h, e in seen.items()}  # how far f is off a line within each step
     for h in sorted(seen):
         found = seen[h]
-        bend = found.uncertainty - found.rounding
-        bent = max(bent, bend if bend * h > SURE * noise else 0.0)
+        straight = sum(off[larger] < ROUGHER * off[h] for larger in seen if larger > h)
+        bent = max(bent, off[h] / h if off[h] > SURE * noise and straight < 2 else 0.0)
         bounds[h] = SURE * max(found.uncertainty, noise / h, bent)
     doubts = dict(bounds)
     for a, b in itertools.pairwise(sorted(seen)):

@@ -10,7 +10,7 @@ from minitensor.testing.adapters import Adapted, adapt
 from minitensor.testing.adapters.detect import OURS, libraries_of
 from minitensor.testing.arguments import as_inputs, split
 from minitensor.testing.collected import collected
-from minitensor.testing.gradients import Report, check_problem, nothing_compared, second_order
+from minitensor.testing.gradients import Report, check_inputs_compared, check_problem, nothing_compared, second_order
 from minitensor.testing.narrow import Narrow, as_types
 from minitensor.testing.problem import Problem, check_options, generator, name_of, show
 from minitensor.testing.profiles import of_case
@@ -116,6 +116,8 @@ def check_op(
     for compared, what in ((first, "derivative"), (second, "second derivative"))[: 1 if second.note else order]:
         if not compared.checked:
             raise AssertionError(nothing_compared(largest[0], compared, largest[0].cotangents_given, what))
+    if order:
+        check_inputs_compared(title, first)
     narrow.check(title)
     for profile in profiles:
         looked_at.clear()  # other elements are what a profile is for

@@ -50,15 +50,18 @@ def check_gradients(problem, gradients, outputs, cotangents, report, **options):
 def _check_input(lines, settled, report):
     """Hold the gradient of one input to differences, but for the elements that are ``settled``."""
     groups = [(group, lines.verdict(group)) for group in lines.groups(~settled)]
+    lines.compared = int(settled.sum())
     if all(verdict.word == "right" for _, verdict in groups):
         report.checked += 1
         report.elements += lines.claims.size
         report.error = max([report.error, *(verdict.share for _, verdict in groups)])
+        report.count(lines.problem.label(lines.i), lines.claims.size)
         return
     report.checked += int(settled.sum())
     report.elements += int(settled.sum())
     for group, verdict in groups:
         lines.narrow(group, verdict, report)
+    report.count(lines.problem.label(lines.i), lines.compared)
 
 
 def _rounding(gradient):
@@ -84,6 +87,7 @@ class _Lines:
         self.atol = atol
         self.floor = _rounding(self.claims)
         self.blurred = 0
+        self.compared = 0  # elements that were held to a slope
         self.kinks: list = []
         self.finite_claims: Any = None  # the gradient with outputs left out that are not finite
         self.said: dict = {}  # by place, which outputs a complaint is about, and what the rule gives for them
@@ -107,6 +111,7 @@ class _Lines:
         are not.
         """
         if verdict.word == "right":
+            self.compared += len(group)
             report.checked += len(group)
             report.elements += len(group)
             report.error = max(report.error, verdict.share)
@@ -122,6 +127,7 @@ class _Lines:
             if verdict.word == "wrong":
                 raise AssertionError(self.complaint(group[0], verdict.numeric))
             report.kinks += verdict.word == "kink"
+            self.compared += verdict.word == "kink" and not math.isnan(verdict.numeric)
         elif verdict.word != "blurred" or (self.blurred < PATIENCE and self.may_show(group, verdict)):
             self.blurred += verdict.word == "blurred"
             for part in np.array_split(group, min(4, len(group))):

@@ -39,7 +39,8 @@ class Report:
     elements of what was compared. error: the worst error found, as a share of what was allowed, so
     that 1 would have failed. hidden: elements that could not be compared, since rounding of the
     outputs hides them, or the function oscillates within the finest step. note: what could not be
-    checked, second derivatives for example.
+    checked, second derivatives for example. by_input: of each input by its name, how many elements
+    were held to a slope; an input without elements is not there.
     """
 
     name: str = field(default="", repr=False, compare=False)
@@ -49,6 +50,7 @@ class Report:
     error: float = field(default=0.0, repr=False, compare=False)
     hidden: int = field(default=0, repr=False, compare=False)
     note: str = field(default="", repr=False, compare=False)
+    by_input: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def __repr__(self) -> str:
         hidden = f", hidden={self.hidden}" if self.hidden else ""
@@ -62,6 +64,12 @@ class Report:
         self.elements += found.elements
         self.hidden += found.hidden
         self.error = max(self.error, found.error)
+        for label, compared in found.by_input.items():
+            self.count(label, compared)
+
+    def count(self, label: str, compared: int) -> None:
+        """Of the input that ``label`` names, so many more elements were held to a slope."""
+        self.by_input[label] = self.by_input.get(label, 0) + compared
 
 
 @collected
@@ -133,11 +141,14 @@ def gradcheck(
     with reproduced(gradcheck, fn, inputs, keywords, options):
         problem = Problem(fn, inputs, keywords, wanted, name=name, device=device, at_kinks=at_kinks)
         if not types:
-            return check_problem(problem, rtol, atol, complex_step, seed)
+            report = check_problem(problem, rtol, atol, complex_step, seed)
+            check_inputs_compared(problem.name, report)
+            return report
         report, narrow = Report(problem.name), Narrow(types)
         for rounded in narrow.roundings(problem):
             report.add(check_problem(rounded, rtol, atol, complex_step, seed))
             narrow.compare(rounded, seed, report)
+        check_inputs_compared(problem.name, report)
         narrow.check(problem.name)
         return report
 
@@ -241,6 +252,17 @@ def check_problem(problem, rtol, atol, complex_step, seed, lone=False):
     if not lone and not report.checked:
         raise AssertionError(nothing_compared(problem, report, cotangents))
     return report
+
+
+def check_inputs_compared(name, report):
+    """Raise for an input of which no element was held to a slope, though others were."""
+    never = [label for label, compared in report.by_input.items() if not compared]
+    if never:
+        raise AssertionError(
+            f"{name}: no derivative of {never[0]} was compared: the function refuses every step from what was given, or "
+            "rounding of the outputs hides what it does: give inputs that can be moved by a little (one that must be "
+            "symmetric, or add up to 1, is made so within the function), or leave it out by wanted="
+        )
 
 
 def nothing_compared(problem, report, cotangents, what="derivative"):

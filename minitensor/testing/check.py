@@ -12,7 +12,7 @@ from minitensor.testing.arguments import as_inputs, split
 from minitensor.testing.collected import collected
 from minitensor.testing.gradients import Report, check_inputs_compared, check_problem, nothing_compared, second_order
 from minitensor.testing.narrow import Narrow, as_types
-from minitensor.testing.problem import Problem, check_options, generator, name_of, show
+from minitensor.testing.problem import Problem, Turns, check_options, generator, name_of, show
 from minitensor.testing.profiles import of_case
 from minitensor.testing.snippet import reproduced
 
@@ -59,10 +59,11 @@ def check_op(
 
     Checked are: values (against ``reference``); the same bits under ``no_grad``; inputs unchanged,
     and frozen throughout, so that a rule that writes to its arguments fails; any memory layout;
-    float32 stays float32; gradients linear in the cotangents; each gradient alone as with the
-    others; a second backward as the first; a ``@fused`` kernel against its definition; and first
-    and second derivatives against differences with random cotangents, at kinks with the slopes of
-    both sides. Shapes with 0 elements or no axes come from the strategy.
+    float32 stays float32; gradients linear in the cotangents, of which some are 0, broadcast, or
+    not contiguous; each gradient alone as with the others; a second backward as the first, and as
+    one after a call at other values; a ``@fused`` kernel against its definition; and first and
+    second derivatives against differences with random cotangents, at kinks with the slopes of both
+    sides. Shapes with 0 elements or no axes come from the strategy.
 
     Returns a ``Report``. Raises AssertionError with the op, input, index and both numbers, and with
     lines to paste that fail again; a drawn example is shrunk first and shown with the seed that
@@ -91,6 +92,7 @@ def check_op(
     again = {"wanted": wanted, **options, "dtype": dtype, "device": device, "at_kinks": at_kinks, "name": name}
     narrow = Narrow(types)
     looked_at: set = set()
+    turns = Turns()
     largest: list = []  # the problem with the most elements: what it lacks, all lack
 
     def check(case, first=first, second=second, narrow=narrow):
@@ -104,9 +106,14 @@ def check_op(
         named = {**(keywords or {}), **(at_end or {})}
         with reproduced(check_op, given if named_itself else fn, case, named, again):
             problem = Problem(fn, case, named, wanted, name=name, device=device, at_kinks=at_kinks)
-            problem.looked_at = looked_at
+            problem.looked_at, problem.turns = looked_at, turns
             largest[:] = [max([*largest, problem], key=_elements)]
-            _check_case(problem, first, second, narrow, **options)
+            try:
+                _check_case(problem, first, second, narrow, **options)
+            except BaseException:
+                turns.everything = True  # so that it fails again
+                raise
+            turns.pass_on(problem, "cotangents", "graphs", "alone")
 
     drawing = _drawn_list(inputs) if isinstance(inputs, list) and len(plain) < len(inputs) else inputs
     if isinstance(drawing, list):
@@ -121,6 +128,7 @@ def check_op(
     narrow.check(title)
     for profile in profiles:
         looked_at.clear()  # other elements are what a profile is for
+        turns.__init__()
         extra = Report(title), Report(title, note=second.note)
         varied = functools.partial(check, first=extra[0], second=extra[1], narrow=Narrow(types))
         change = functools.partial(_varied, fn, keywords, profile)
@@ -179,6 +187,8 @@ def _check_case(problem, first, second, narrow, *, reference, order, rtol, atol,
     promises.check_backward_twice(problem)  # before the others, which run the rules of the same graph
     promises.check_new_arrays(problem)
     promises.check_linear(problem)
+    promises.check_cotangents(problem)
+    promises.check_graphs_apart(problem)
     promises.check_layout(problem)
     promises.check_each_input_alone(problem)
     first.add(check_problem(problem, rtol, atol, complex_step, seed, lone=True))

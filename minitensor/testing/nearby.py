@@ -49,7 +49,9 @@ def _ties(value, place):
     as it, if these are more.
     """
     other = np.arange(value.size) != place
-    equal, alike = (np.flatnonzero(same & other) for same in (value == value[place], np.abs(value) == abs(value[place])))
+    equal, alike = (
+        np.flatnonzero(same & other) for same in (value == value[place], np.abs(value) == abs(value[place]))
+    )
     return [equal] if len(equal) == len(alike) else [equal, alike]
 
 

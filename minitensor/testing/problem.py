@@ -72,6 +72,26 @@ def show(value):
     return repr(value)
 
 
+class Turns:
+    """What not every one of many examples needs. ``everything``: each needs all, as once one has
+    failed, so that it fails again.
+    """
+
+    def __init__(self):
+        self.passed = 0  # examples
+        self.seen: set = set()  # what they had, by their form
+        self.everything = False
+
+    def is_first(self, problem, what):
+        """Whether no example of the form of ``problem`` has passed ``what``."""
+        return self.everything or (what, problem.form) not in self.seen
+
+    def pass_on(self, problem, *whats):
+        """An example has passed ``whats``."""
+        self.passed += 1
+        self.seen |= {(what, problem.form) for what in whats}
+
+
 class Problem:
     """``function`` at ``inputs``, with every floating input in ``dtype`` and read-only.
 
@@ -95,6 +115,7 @@ class Problem:
         self.at_kinks = at_kinks
         self.beside: dict[bytes, list] = {}  # what was computed beside the inputs: lines cross there again and again
         self.looked_at: set = set()  # forms with which no backward was found that nobody calls
+        self.turns = Turns()
         self.cotangents_given: list = []  # those of the gradient that is being compared
         values: list = []
         origins: list[int] = []
@@ -236,17 +257,20 @@ class Problem:
         outputs, leaves = self.record(wanted)
         return self.pulled(outputs, leaves, cotangents)
 
-    def pulled(self, outputs, leaves, cotangents):
-        """As ``gradients``, of outputs that are recorded already."""
+    def pulled(self, outputs, leaves, cotangents, keep=False):
+        """As ``gradients``, of outputs that are recorded already. keep: the graph, for another
+        time.
+        """
         with frozen_graph([o.node for o in outputs if o.node is not None]):
-            return [raw(g) for g in self.pull(outputs, leaves, [None if c is None else Tensor(c) for c in cotangents])]
+            given = [None if c is None else Tensor(c) for c in cotangents]
+            return [raw(g) for g in self.pull(outputs, leaves, given, keep=keep)]
 
-    def pull(self, outputs, leaves, cotangents, create_graph=False):
+    def pull(self, outputs, leaves, cotangents, create_graph=False, keep=False):
         """Gradients of ``leaves`` as Tensors, zeros if there is none; whatever a rule raises is a
         failed check.
         """
         try:
-            return pull(outputs, leaves, cotangents, create_graph)
+            return pull(outputs, leaves, cotangents, create_graph, keep)
         except Exception as error:
             impure = _impure(self.name, error)
             recorded = " if it is recorded for a second derivative" if create_graph else ""
@@ -263,13 +287,14 @@ def _impure(name, error):
     )
 
 
-def pull(outputs, leaves, cotangents, create_graph=False):
+def pull(outputs, leaves, cotangents, create_graph=False, keep=False):
     """Gradients of ``leaves`` as Tensors, zeros if there is none."""
     pairs = [(o, c) for o, c in zip(outputs, cotangents) if c is not None and o.node is not None]
     found = [None] * len(leaves)
     if pairs and leaves:
         ends, seeds = [o for o, _ in pairs], [c for _, c in pairs]
-        found = grad(ends, leaves, seeds, create_graph=create_graph, allow_unused=True)
+        how = {"create_graph": create_graph, "retain_graph": keep or create_graph, "allow_unused": True}
+        found = grad(ends, leaves, seeds, **how)
     return [Tensor(np.zeros(x.shape, dtype=x.dtype)) if g is None else g for x, g in zip(leaves, found)]
 
 

@@ -18,8 +18,9 @@ from minitensor.testing.planted import standing_for
 from minitensor.testing.problem import freeze, generator
 
 __all__ = [
-    "check_backward_twice", "check_each_input_alone", "check_float32", "check_fused", "check_layout", "check_linear",
-    "check_new_arrays", "check_reference", "check_repeatable", "check_same_twice",
+    "check_backward_twice", "check_cotangents", "check_each_input_alone", "check_float32", "check_fused",
+    "check_graphs_apart", "check_layout", "check_linear", "check_new_arrays", "check_reference", "check_repeatable",
+    "check_same_twice",
 ]  # fmt: skip
 
 
@@ -117,48 +118,127 @@ def check_backward_twice(problem):
             raise AssertionError(f"{problem.name}: a second backward gives another gradient of {problem.label(i)}")
 
 
-def check_linear(problem, rtol=1e-9):
-    """Cotangents times -1024 give gradients times -1024: a rule is linear in what it is given, not
-    clipped or cut to one sign. A power of two changes no rounding.
+def check_linear(problem):
+    """Cotangents times -1024, with gaps between them in memory, give gradients times -1024: a rule
+    is linear in what it is given, not clipped or cut to one sign, whatever the memory. A power of
+    two changes no rounding.
     """
     outputs, leaves = problem.recorded
     cotangents, gradients = problem.pulled_back
     with np.errstate(all="ignore"):
-        larger = [None if c is None else freeze(np.asarray(FACTOR * c)) for c in cotangents]
-        found = problem.pulled(outputs, leaves, larger)
-        for i, gradient, right in zip(problem.wanted, found, gradients):
-            bound = (
-                rtol
-                * abs(FACTOR)
-                * max(_size(right), min((_size(c) for c in cotangents if c is not None), default=0.0))
-            )
-            wanted = FACTOR * right
-            off = np.isfinite(wanted) & ~(np.abs(gradient - wanted) <= bound)
-            if off.any():
-                index = tuple(int(k) for k in np.argwhere(off)[0])
-                raise AssertionError(
-                    f"{problem.name}: the gradient of {problem.label(i)} at index {index} is {float(right[index])!r}, and with "
-                    f"cotangents times {FACTOR:g} it is {float(gradient[index])!r}, not {float(wanted[index])!r}: its rule is not "
-                    f"linear in the gradient that it is given, with\n{problem.given_text()}"
-                )
+        larger = [None if c is None else _strided(np.asarray(FACTOR * c)) for c in cotangents]
+        wanted = [FACTOR * right for right in gradients]
+        found = problem.pulled(outputs, leaves, larger, keep=True)
+        if _unlike(problem, found, wanted, larger) is None:
+            return
+        dense = [None if c is None else freeze(np.array(c)) for c in larger]
+        found = problem.pulled(outputs, leaves, dense, keep=True)
+        if _unlike(problem, found, wanted, larger) is None:
+            what = "if the gradient that it is given is not contiguous (its rule reads the memory and not the array)"
+            found = problem.pulled(outputs, leaves, larger, keep=True)
+        else:
+            what = f"with cotangents times {FACTOR:g}: its rule is not linear in the gradient that it is given"
+        _complain(problem, found, wanted, larger, what)
+
+
+def check_cotangents(problem):
+    """A rule gives for the parts of a cotangent, zeros elsewhere, what adds up to that of the
+    whole; and for one number broadcast, as the gradient of a sum is, what it gives for an array.
+
+    Of many examples that are alike in form, the first alone is looked at.
+    """
+    if not problem.turns.is_first(problem, "cotangents"):
+        return
+    outputs, leaves = problem.recorded
+    cotangents, gradients = problem.pulled_back
+    rng = generator(1)
+    masks = [None if c is None else rng.integers(0, 2, c.shape).astype(c.dtype) for c in cotangents]
+
+    def gradients_of(change):
+        made = [None if c is None else freeze(change(c, m)) for c, m in zip(cotangents, masks)]
+        return problem.pulled(outputs, leaves, made, keep=True)
+
+    with np.errstate(all="ignore"):
+        one = gradients_of(lambda c, m: np.asarray(m * c))
+        other = gradients_of(lambda c, m: np.asarray((1 - m) * c))
+        found = [np.asarray(a + b) for a, b in zip(one, other)]
+        what = "as the sum over two parts of the gradient that it is given, each with zeros in the place of the other"
+        _complain(problem, found, gradients, cotangents, what, one)
+        wanted = gradients_of(lambda c, _: np.ones(c.shape, c.dtype))
+        found = gradients_of(lambda c, _: np.broadcast_to(np.ones((), c.dtype), c.shape))
+        _complain(problem, found, wanted, cotangents, "if the gradient that it is given is one number broadcast")
+
+
+def _unlike(problem, found, wanted, cotangents, parts=(), rtol=1e-9):
+    """``(input, index)`` of the first gradient that is another one than is ``wanted``, which is
+    finite there; None if there is none. parts: what was added, whose rounding may be left.
+    """
+    given = min((_size(c) for c in cotangents if c is not None), default=0.0)
+    given = max([given, *map(_size, parts)])
+    for i, gradient, right in zip(problem.wanted, found, wanted):
+        off = np.isfinite(right) & ~(np.abs(gradient - right) <= rtol * max(_size(right), given))
+        if off.any():
+            return i, tuple(int(k) for k in np.argwhere(off)[0])
+    return None
+
+
+def _complain(problem, found, wanted, cotangents, what, parts=()):
+    """Raise for the first gradient ``found`` that is not as ``wanted``; ``what`` says of which."""
+    place = _unlike(problem, found, wanted, cotangents, parts)
+    if place is None:
+        return
+    i, index = place
+    k = problem.wanted.index(i)
+    raise AssertionError(
+        f"{problem.name}: the gradient of {problem.label(i)} at index {index} is {float(found[k][index])!r} and not "
+        f"{float(wanted[k][index])!r} {what}, with\n{problem.given_text()}"
+    )
+
+
+def check_graphs_apart(problem, rtol=1e-12, atol=1e-12):
+    """Backward through a graph gives the same after a call at other values: what a rule needs is
+    kept for each call, and not in one place for all. Of many examples that are alike in form, the
+    first alone is looked at.
+    """
+    if not problem.turns.is_first(problem, "graphs"):
+        return
+    cotangents, right = problem.pulled_back
+    outputs, leaves = problem.record()
+    with np.errstate(all="ignore"):
+        other = problem.replaced([_smaller(v) for v in problem.values])
+        try:
+            other.record()
+        except Exception:  # these values are none that the function takes
+            return
+        found = problem.pulled(outputs, leaves, cotangents)
+    for i, gradient, before in zip(problem.wanted, found, right):
+        what = f"the gradient of {problem.label(i)} after another call, with three quarters of the inputs,"
+        by = "at once, before that call, the same backward (what a rule needs is kept for each call, not in one place for all)"
+        compare(problem, what, gradient, before, by, rtol, atol)
 
 
 def check_each_input_alone(problem, rtol=1e-12, atol=1e-12):
-    """The gradient of an input is the same whether or not others are wanted."""
-    if len(problem.wanted) < 2:
+    """The gradient of an input is the same whether or not others are wanted.
+
+    Of many examples that are alike in form, the first has each input alone and all but one; in the
+    others the inputs take turns.
+    """
+    count = len(problem.wanted)
+    if count < 2:
         return
     cotangents, together = problem.pulled_back
-    for i, right in zip(problem.wanted, together):
-        (alone,) = problem.gradients(cotangents, wanted=[i])
-        compare(
-            problem,
-            f"the gradient of {problem.label(i)} wanted alone",
-            alone,
-            right,
-            "that wanted with others",
-            rtol,
-            atol,
-        )
+    turn = problem.turns.passed
+    if problem.turns.is_first(problem, "alone"):
+        chosen = [[k] for k in range(count)]
+        chosen += [[k for k in range(count) if k != turn % count]] if count > 2 else []
+    else:
+        chosen = [[turn % count]]
+    for some in chosen:
+        alone = problem.gradients(cotangents, wanted=[problem.wanted[k] for k in some])
+        for k, gradient in zip(some, alone):
+            label = problem.label(problem.wanted[k])
+            what = f"the gradient of {label} wanted " + ("alone" if len(some) == 1 else "with some of the others")
+            compare(problem, what, gradient, together[k], "that wanted with others", rtol, atol)
 
 
 def check_float32(problem):
@@ -270,7 +350,7 @@ def compare(problem, what, found, right, by, rtol, atol):
     if not close.all():
         index = tuple(int(i) for i in np.argwhere(~close)[0])
         raise AssertionError(
-            f"{problem.name}: {what} at index {index} is {found[index]!r}, {by} gives {right[index]!r}"
+            f"{problem.name}: {what} at index {index} is {found[index].item()!r}, {by} gives {right[index].item()!r}"
         )
 
 
@@ -284,6 +364,13 @@ def _as_float32(value):
         with np.errstate(over="ignore"):
             value = value.astype(np.float32)
         value.flags.writeable = False
+    return value
+
+
+def _smaller(value):
+    """Three quarters of what is floating: of the same sign, shape and order."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        return freeze(np.asarray(0.75 * value))
     return value
 
 

@@ -10,6 +10,7 @@ right; this one has what many of them share.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 
@@ -25,11 +26,12 @@ def most_alike(drawn: Sequence[str]) -> int:
     >>> most_alike(["a dog", "read the file", "read this file", "read the old file"])
     1
     """
-    counts = Counter(" ".join(rouge_words(text)) for text in drawn)  # equal words are looked at once
+    made = [" ".join(rouge_words(text)) for text in drawn]
+    counts = Counter(made)  # equal words are compared once
     words = {text: text.split() for text in counts}
-    values = {
-        text: sum(count * rouge_l_of_words(words[text], words[other]) for other, count in counts.items())
-        for text in counts
-    }
-    best = max(values, key=lambda text: values[text])
-    return [" ".join(rouge_words(text)) for text in drawn].index(best)
+    values = {text: float(count) if words[text] else 0.0 for text, count in counts.items()}  # like itself
+    for one, other in itertools.combinations(counts, 2):
+        alike = rouge_l_of_words(words[one], words[other])
+        values[one] += counts[other] * alike
+        values[other] += counts[one] * alike
+    return made.index(max(values, key=lambda text: values[text]))

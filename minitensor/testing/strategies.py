@@ -186,7 +186,7 @@ def broadcastable(
         return [draw(tensors(s, a, b, ties=ties)) for s, a, b in zip(each, lows, highs)]
     drawn = mutual_shapes(draw, count, max_dims)
     made = [draw(tensors(shape, a, b, ties=ties, profile=profile)) for shape, a, b in zip(drawn, lows, highs)]
-    if ties and profile == "ordinary" and kind(draw, 12) == 11:  # 0, 1 and -1: the special pairs
+    if ties and profile == "ordinary" and kind(draw, 8) == 7:  # 0, 1 and -1: the special pairs
         rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
         for k, (x, low, high) in enumerate(zip(made, lows, highs)):
             few = _few(x._array, -NEAR if low is None else low, NEAR if high is None else high, rng)
@@ -294,8 +294,8 @@ def ids(
     negative: bool = False,
 ) -> np.ndarray:
     """Int64 arrays of class numbers or token ids below ``size``; a third has one of them at half of
-    its places, another third the last one for sure; some replaced by ``ignore`` if given. negative:
-    some are counted from the end.
+    its places, another third the last one for sure; some replaced by ``ignore`` if given, of every
+    six arrays all in one and none in one. negative: some are counted from the end.
     """
     shape = draw(shape) if isinstance(shape, st.SearchStrategy) else shape
     word = ("any", "repeated", "last")[kind(draw, 3)]
@@ -305,7 +305,9 @@ def ids(
         values = np.where(rng.random(shape) < 0.5, values.reshape(-1)[0], values)
     elif values.size and word == "last":
         values.reshape(-1)[rng.integers(values.size)] = rng.choice([size - 1, -1]) if negative else size - 1
-    return values if ignore is None else np.where(rng.random(shape) < 0.3, ignore, values)
+    if ignore is None:
+        return values
+    return np.where(rng.random(shape) < (0.3, 0.3, 0.3, 0.3, 0.0, 1.0)[kind(draw, 6)], ignore, values)
 
 
 @st.composite

@@ -185,7 +185,7 @@ def _judge(differences, steps, rounded, claimed, smallest, tolerance, cancelling
         found = differences.of(h)
         surest = not any(e.uncertainty < found.uncertainty for e in seen.values())
         part = _settled(claimed, smallest, found, tolerance(found.slope)) if surest else None
-        if part is not None:
+        if part is not None and not (smallest is None and _is_grain(h, seen)):
             return Verdict("right", found.slope, part)
         seen[h] = found
         if h == STEP and differences.jumps():
@@ -220,6 +220,14 @@ def _judge(differences, steps, rounded, claimed, smallest, tolerance, cancelling
     return _agreeing(claimed, smallest, best, bound, tolerance(best.slope))
 
 
+def _is_grain(h, seen):
+    """Whether f, which does not move within ``h``, moves along a line at two larger steps, and off
+    it by much less than it would within ``h``: then it moves in grains, as (1 - cos(x)) / x does
+    near 0.
+    """
+    return sum(e.uncertainty * larger <= 0.1 * abs(e.slope) * h for larger, e in seen.items() if larger > h) >= 2
+
+
 def _agreeing(claimed, smallest, best, bound, allowed):
     """The verdict on a claim that is near the ``best`` slope, within what is ``allowed`` and the
     ``bound`` of that slope: right, if these let the smallest part be seen.
@@ -250,7 +258,7 @@ def _resolved(differences, claimed, smallest, tolerance, cancelling, verdict):
     found = None
     for h in FINEST:
         before, found = found, differences.of(h)
-        if not (math.isfinite(found.uncertainty) and found.uncertainty <= AGREE * abs(found.slope)):
+        if not (found.slope and math.isfinite(found.uncertainty) and found.uncertainty <= AGREE * abs(found.slope)):
             found = None
         elif before is not None and abs(before.slope - found.slope) <= AGREE * abs(found.slope):
             best = min(before, found, key=lambda e: e.uncertainty)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from minitensor.testing import promises
 from minitensor.testing.adapters import Adapted, adapt
 from minitensor.testing.adapters.detect import OURS, libraries_of
-from minitensor.testing.arguments import as_inputs, split
+from minitensor.testing.arguments import as_inputs, as_reference, check_given, split
 from minitensor.testing.collected import collected
 from minitensor.testing.gradients import Report, check_problem, nothing_compared, second_order
 from minitensor.testing.narrow import Narrow, as_types
@@ -75,6 +75,8 @@ def check_op(
     0
     """
     check_options("check_op", seed, rtol, atol, order)
+    check_given("check_op", inputs, keywords, at_kinks, examples, draws=True)
+    reference = as_reference("check_op", reference)
     types = as_types("check_op", dtype)
     if types and not order:
         raise ValueError("check_op: dtype= compares derivatives: give order=1 or order=2 with it")
@@ -113,10 +115,13 @@ def check_op(
         check(drawing)
     else:
         _check_drawn(check, drawing, examples, seed)
-    for compared, what in ((first, "derivative"), (second, "second derivative"))[: 1 if second.note else order]:
-        if not compared.checked:
-            raise AssertionError(nothing_compared(largest[0], compared, largest[0].cotangents_given, what))
-    narrow.check(title)
+    try:
+        for compared, what in ((first, "derivative"), (second, "second derivative"))[: 1 if second.note else order]:
+            if not compared.checked:
+                raise AssertionError(nothing_compared(largest[0], compared, largest[0].cotangents_given, what))
+        narrow.check(title)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\nseed: {seed}") from None
     for profile in profiles:
         looked_at.clear()  # other elements are what a profile is for
         extra = Report(title), Report(title, note=second.note)
@@ -251,16 +256,40 @@ def _checked(check, strategy, examples, known, strata, last):
         with strata.lent():
             run()
     except Exception as error:
+        error = _flaky(error, last)
         if not last or last[1] is not error:  # of the strategy, or of hypothesis
             raise
-        example = f"shrunk example: {', '.join(show(value) for value in _listed(last[0]))}\nseed: {seed}"
+        example = f"\nshrunk example: {', '.join(show(value) for value in _listed(last[0]))}"
+        at_end = f"\nseed: {seed}"
         if not isinstance(error, AssertionError):
-            _note(error, example)
-            raise
-        words, mark, snippet = str(error).partition("\n\nTo see it again")
-        raise AssertionError(f"{words}\n{example}{mark}{snippet}") from error
+            _note(error, example[1:] + at_end)
+            raise error
+        words, _, snippet = str(error).partition(f"{at_end}\n\nTo see it again")
+        mark = "\n\nTo see it again" if snippet else ""
+        raise AssertionError(f"{words}{example}{at_end}{mark}{snippet}") from error
     strata.rounds += 1
     return new[0] - (known and not strata.used)
+
+
+def _flaky(error, last):
+    """``error``, or the one of the example that failed if hypothesis says that it does so at one
+    call alone; ``last`` gets it too.
+    """
+    from hypothesis.errors import Flaky, FlakyStrategyDefinition
+
+    if not last or not isinstance(error, Flaky) or isinstance(error, FlakyStrategyDefinition):
+        return error
+    words = (
+        "It failed at one call and not at the next one with the same numbers: the function, or its rule, keeps something from "
+        "call to call (a cache by id, a counter), or draws numbers of its own."
+    )
+    found = last[1]
+    if isinstance(found, AssertionError):
+        first, mark, rest = str(found).partition("\nseed: ")
+        last[1] = AssertionError(f"{first}\n{words}{mark}{rest}")
+    else:
+        _note(found, words)
+    return last[1]
 
 
 def _note(error, text):

@@ -13,7 +13,7 @@ from minitensor.engine.messages import describe
 from minitensor.engine.mode import current_mode, enable_grad
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.adapters import Adapted
-from minitensor.testing.arguments import as_inputs, split
+from minitensor.testing.arguments import as_inputs, check_given, split
 from minitensor.testing.collected import collected
 from minitensor.testing.directions import check_gradients
 from minitensor.testing.foreign import own_backward_called
@@ -123,6 +123,7 @@ def gradcheck(
     Report(checked=2, kinks=0)
     """
     check_options("gradcheck", seed, rtol, atol)
+    check_given("gradcheck", inputs, keywords, at_kinks)
     types = as_types("gradcheck", dtype)
     inputs, at_end = split(fn, as_inputs(inputs), keywords)
     keywords = {**(keywords or {}), **(at_end or {})}
@@ -164,6 +165,7 @@ def gradgradcheck(
     ``gradcheck``; TypeError if the library of fn has no second derivatives (NumPy pairs, MyGrad).
     """
     check_options("gradgradcheck", seed, rtol, atol)
+    check_given("gradgradcheck", inputs, keywords)
     inputs, at_end = split(fn, as_inputs(inputs), keywords)
     keywords = {**(keywords or {}), **(at_end or {})}
     options = {"wanted": wanted, "rtol": rtol, "atol": atol, "device": device, "seed": seed, "name": name}

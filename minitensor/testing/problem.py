@@ -16,7 +16,7 @@ from minitensor.engine.gradient import grad
 from minitensor.engine.mode import current_mode, enable_grad, no_grad
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.adapters import Adapted, adapt
-from minitensor.testing.arguments import as_inputs, as_ours, holds_arrays
+from minitensor.testing.arguments import as_choice, as_inputs, as_ours, holds_arrays
 from minitensor.testing.profiles import like
 
 __all__ = ["Problem", "check_options", "freeze", "generator", "name_of", "show"]
@@ -92,7 +92,6 @@ class Problem:
         self.scale = 0.0  # size of what the outputs are made of, if that is larger than they are
         self.cancelling = 0.0  # size of numbers that may cancel in a gradient
         self.keywords = dict(keywords or {})
-        self.at_kinks = at_kinks
         self.beside: dict[bytes, list] = {}  # what was computed beside the inputs: lines cross there again and again
         self.looked_at: set = set()  # forms with which no backward was found that nobody calls
         self.cotangents_given: list = []  # those of the gradient that is being compared
@@ -110,6 +109,12 @@ class Problem:
         self.function = self.function if device is None else _on_device(self.function, device)
         self.labels += [f"parameter {label}" for label, _ in parameters]
         self.values = [_frozen(value, dtype) for value in [*values, *(p for _, p in parameters)]]
+        self.at_kinks = as_choice(self.name, at_kinks, self.values)
+        for i, value in enumerate(self.values):
+            if isinstance(value, np.ndarray) and value.dtype.kind == "O":
+                raise TypeError(
+                    f"{self.name}: {self.label(i)} is an array of objects: give one of numbers, .astype(float)"
+                )
         if wanted is not None and (isinstance(wanted, (str, bytes)) or not hasattr(wanted, "__iter__")):
             raise TypeError(f"{self.name}: wanted must be a list of numbers of inputs, such as [0], got {wanted!r}")
         unknown = [i for i in wanted or () if i not in range(len(inputs))]

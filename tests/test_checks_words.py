@@ -182,3 +182,58 @@ def test_a_choice_at_kinks_that_is_no_gradient(choice):
         TypeError, match="absolute: at_kinks= returned .*: it returns a tuple of gradients, one for each"
     ):
         gradcheck(absolute, [np.array([0.0, 1.0])], at_kinks=lambda g, x: choice)
+
+
+class Rule:
+    """Called, it squares."""
+
+    def __call__(self, x):
+        return x * x
+
+
+def test_a_class_in_place_of_an_object():
+    for kind, call in (
+        (mt.nn.Linear, r"Linear\(in_features, out_features\)"),
+        (mt.nn.ReLU, r"ReLU\(\)"),
+        (Rule, r"Rule\(\)"),
+    ):
+        with pytest.raises(
+            TypeError, match=f"is a class, and its objects are what is called: give one of them, {call}"
+        ):
+            check_op(kind, [X])
+    assert check_op(Rule(), [X]).checked
+
+
+@pytest.mark.parametrize(
+    ("vjp", "words"),
+    [
+        (
+            lambda g, x, y: (part for part in (g * y, g * x)),
+            "returned a generator, 1 gradients for 2 inputs: return a tuple of 2",
+        ),
+        (lambda g, x, y: np.stack([g * y, g * x]), r"returned an array \(2, 3\) float64, 1 gradients for 2 inputs"),
+        (lambda g, x, y: list(g * y), "returned a list of 3, 3 gradients for 2 inputs"),
+        (lambda g, x, y: ({"x": g}, g), r"gives input 0, \(3,\) float64, a dict with the keys \['x'\] as its gradient"),
+        (lambda g, x, y: (g * y, "no"), r"gives input 1, \(3,\) float64, 'no' as its gradient: an array of its shape"),
+        (lambda g, x, y: (iter(g), g), r"an iterator as its gradient"),
+        (lambda g, x, y: ([[1.0], [2.0, 3.0]], g), r"a list of 2 as its gradient"),
+    ],
+)
+def test_what_a_vjp_returns_is_described(vjp, words):
+    with pytest.raises(AssertionError, match=words):
+        gradcheck((np.multiply, vjp), [X, X + 1])
+
+
+def test_complex_numbers_are_refused():
+    wave, twice = lambda x: np.exp(1j * x), lambda x: (x * x, np.exp(1j * x))
+    for function, k in ((wave, 0), (twice, 1)):
+        for check in (gradcheck, check_op):
+            with pytest.raises(
+                TypeError, match=f"output {k} is complex128, and complex numbers are not differentiated"
+            ):
+                check((function, lambda g, x: 2 * x), [X])
+    assert not check_op((twice, lambda g, x: 2 * x), [X], order=0).checked  # values alone
+    norm = (lambda z, y: np.abs(z) * y, lambda g, z, y: (None, g * np.abs(z)))
+    with pytest.raises(TypeError, match=r"input 0 \(z\) is complex128, .* or leave it out of wanted="):
+        gradcheck(norm, [X + 1j, X])
+    assert gradcheck(norm, [X + 1j, X], wanted=[1]).checked == 1

@@ -116,7 +116,9 @@ def check_op(
     else:
         _check_drawn(check, drawing, examples, seed)
     try:
-        for compared, what in ((first, "derivative"), (second, "second derivative"))[: 1 if second.note else order]:
+        for compared, what in ((first, "derivative"), (second, "second derivative"))[
+            : min(order, 1) if second.note else order
+        ]:
             if not compared.checked:
                 raise AssertionError(nothing_compared(largest[0], compared, largest[0].cotangents_given, what))
         narrow.check(title)
@@ -179,6 +181,7 @@ def _check_case(problem, first, second, narrow, *, reference, order, rtol, atol,
     promises.check_fused(problem)
     if order == 0:
         return
+    problem.refuse_complex()
     promises.check_backward_twice(problem)  # before the others, which run the rules of the same graph
     promises.check_new_arrays(problem)
     promises.check_linear(problem)

@@ -175,7 +175,8 @@ def gradgradcheck(
             raise TypeError(
                 f"{problem.name}: {problem.given.library.name} has no second derivatives: gradcheck checks the first"
             )
-        cotangents = problem.cotangents(problem.evaluate(), generator(seed))
+        problem.refuse_complex()
+        cotangents = problem.cotangents(problem.outputs, generator(seed))
         if not problem.wanted or all(c is None for c in cotangents):
             raise AssertionError(nothing_compared(problem, Report(), cotangents))
         return check_problem(second_order(problem, seed), rtol, atol, False, seed + 1)
@@ -220,6 +221,7 @@ def check_problem(problem, rtol, atol, complex_step, seed, lone=False):
     lone: whether nothing compared, or nothing but kinks, is no error, as it is for one example of
     many.
     """
+    problem.refuse_complex()
     rng = generator(seed)
     outputs = problem.outputs
     cotangents = problem.cotangents(outputs, rng)

@@ -122,6 +122,13 @@ class Problem:
             raise ValueError(f"{self.name}: wanted={wanted!r} numbers inputs from 0, and there are {len(inputs)}")
         floating = [i for i, v in enumerate(self.values) if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
         self.wanted = [i for i in floating if wanted is None or i >= len(origins) or origins[i] in wanted]
+        for i, value in enumerate(self.values):
+            asked = wanted is None or i >= len(origins) or origins[i] in wanted
+            if asked and isinstance(value, np.ndarray) and value.dtype.kind == "c":
+                raise TypeError(
+                    f"{self.name}: {self.label(i)} is {value.dtype}, and complex numbers are not differentiated: make it of its "
+                    "real and imaginary part within the function, or leave it out of wanted="
+                )
 
     def packed(self, values):
         """``values`` as the arguments of the function: those that came in a list are in
@@ -162,6 +169,15 @@ class Problem:
         """
         cotangents = self.cotangents(self.outputs, generator(0))
         return cotangents, self.gradients(cotangents)
+
+    def refuse_complex(self):
+        """TypeError if an output is complex: it would be left out."""
+        for k, out in enumerate(self.outputs):
+            if out.dtype.kind == "c":
+                raise TypeError(
+                    f"{self.name}: output {k} is {out.dtype}, and complex numbers are not differentiated: return its real and "
+                    "imaginary part, two outputs"
+                )
 
     def label(self, i):
         """Input ``i`` in words."""

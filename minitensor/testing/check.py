@@ -15,6 +15,7 @@ from minitensor.testing.narrow import Narrow, as_types
 from minitensor.testing.problem import Problem, check_options, generator, name_of, show
 from minitensor.testing.profiles import of_case
 from minitensor.testing.snippet import reproduced
+from minitensor.testing.wanted import check_pairs_alone
 
 __all__ = ["check_op"]
 
@@ -59,10 +60,10 @@ def check_op(
 
     Checked are: values (against ``reference``); the same bits under ``no_grad``; inputs unchanged,
     and frozen throughout, so that a rule that writes to its arguments fails; any memory layout;
-    float32 stays float32; gradients linear in the cotangents; each gradient alone as with the
-    others; a second backward as the first; a ``@fused`` kernel against its definition; and first
-    and second derivatives against differences with random cotangents, at kinks with the slopes of
-    both sides. Shapes with 0 elements or no axes come from the strategy.
+    float32 stays float32; gradients linear in the cotangents; each gradient alone, and two of three
+    or more, as with the others; a second backward as the first; a ``@fused`` kernel against its
+    definition; and first and second derivatives against differences with random cotangents, at
+    kinks with the slopes of both sides. Shapes with 0 elements or no axes come from the strategy.
 
     Returns a ``Report``. Raises AssertionError with the op, input, index and both numbers, and with
     lines to paste that fail again; a drawn example is shrunk first and shown with the seed that
@@ -187,6 +188,7 @@ def _check_case(problem, first, second, narrow, *, reference, order, rtol, atol,
     promises.check_linear(problem)
     promises.check_layout(problem)
     promises.check_each_input_alone(problem)
+    check_pairs_alone(problem)
     first.add(check_problem(problem, rtol, atol, complex_step, seed, lone=True))
     if order > 1 and not second.note:
         try:

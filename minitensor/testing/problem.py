@@ -94,6 +94,7 @@ class Problem:
         self.keywords = dict(keywords or {})
         self.beside: dict[bytes, list] = {}  # what was computed beside the inputs: lines cross there again and again
         self.looked_at: set = set()  # forms with which no backward was found that nobody calls
+        self.returned: list = []  # what rules returned at the last pass, and copies of it
         self.cotangents_given: list = []  # those of the gradient that is being compared
         values: list = []
         origins: list[int] = []
@@ -261,8 +262,17 @@ class Problem:
 
     def pulled(self, outputs, leaves, cotangents):
         """As ``gradients``, of outputs that are recorded already."""
-        with frozen_graph([o.node for o in outputs if o.node is not None]):
-            return [raw(g) for g in self.pull(outputs, leaves, [None if c is None else Tensor(c) for c in cotangents])]
+        given = [None if c is None else Tensor(c) for c in cotangents]
+        with frozen_graph([o.node for o in outputs if o.node is not None]) as returned:
+            gradients = [raw(g) for g in self.pull(outputs, leaves, given)]
+        for array, as_it_was in [*self.returned, *returned]:
+            if not np.array_equal(array, as_it_was, equal_nan=True):
+                raise AssertionError(
+                    f"{self.name}: a rule writes to an array that it returned at an earlier call, a buffer that it keeps: whoever "
+                    "holds that gradient has another one then; return a new array at each call"
+                )
+        self.returned[:] = returned
+        return gradients
 
     def pull(self, outputs, leaves, cotangents, create_graph=False):
         """Gradients of ``leaves`` as Tensors, zeros if there is none; whatever a rule raises is a
@@ -309,11 +319,16 @@ def pull(outputs, leaves, cotangents, create_graph=False):
 @contextmanager
 def frozen_graph(roots):
     """Within, every array that a rule of this graph is given is read-only: saved values at once,
-    gradients as they arrive.
+    gradients as they arrive, copies of what rules return, so that these stay as they are. Gives the
+    list of ``(returned, copy)``.
     """
+    returned: list = []
 
     def hook(gradient):
-        return freeze(gradient) if isinstance(gradient, np.ndarray) else gradient
+        if not isinstance(gradient, np.ndarray) or not gradient.flags.writeable:
+            return gradient
+        returned.append((gradient, freeze(gradient.copy())))
+        return returned[-1][1]
 
     frozen = []
     for node in reachable(roots):
@@ -323,7 +338,7 @@ def frozen_graph(roots):
                     frozen.append(freeze(array))
         watch(node).hooks[hook] = hook
     try:
-        yield
+        yield returned
     finally:
         for array in sorted(frozen, key=lambda array: array.base is not None):  # some may be a user's own constants
             with suppress(ValueError):  # a view of what stays read-only

@@ -211,6 +211,63 @@ def test_the_backward_of_pytorch_must_run_and_be_pure(torch):
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize("way", ["data", "numpy", "saved", "buffer"])
+def test_writes_that_pytorch_does_not_count(torch, way):
+    kept: dict = {}
+
+    class Twice(square_of(torch, 2.0)):
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            if way == "data":
+                g.data.mul_(2 * x)
+            elif way == "numpy":
+                g.detach().numpy()[...] *= 2 * x.numpy()
+            elif way == "saved":
+                made = 2 * g * x
+                x.data.mul_(2)
+                return made
+            else:
+                return torch.mul(2 * g, x, out=kept.setdefault(g.dtype, torch.empty_like(x)))
+            return g
+
+    words = {"buffer": "writes to a gradient that it returned before, a buffer that it keeps"}
+    with pytest.raises(AssertionError, match=words.get(way, "writes to the gradient that it is given, or to an input")):
+        check_op(Twice, [X], order=1)
+
+    class Forward(square_of(torch, 2.0)):
+        @staticmethod
+        def forward(ctx, x):
+            x.data.clamp_(min=0)
+            ctx.save_for_backward(x)
+            return x * x
+
+    if way == "data":
+        with pytest.raises(AssertionError, match="Forward: it writes to one of its inputs in place"):
+            gradcheck(Forward, [X])
+
+
+@pytest.mark.torch
+def test_a_rule_that_is_wrong_if_two_of_three_are_wanted(torch):
+    class Product(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, y, z):
+            ctx.save_for_backward(x, y, z)
+            return x * y * z
+
+        @staticmethod
+        def backward(ctx, g):
+            x, y, z = ctx.saved_tensors
+            factor = 2 if ctx.needs_input_grad == (True, False, True) else 1
+            return factor * g * y * z, g * x * z, g * x * y
+
+    with pytest.raises(
+        AssertionError, match=r"the gradient of input 0 \(x\), if input 0 \(x\) and input 2 \(z\) alone are wanted"
+    ):
+        check_op(Product, [X, X + 1, X + 2], order=1)
+
+
+@pytest.mark.torch
 def test_what_is_called_without_gradients_was_not_checked(torch):
     square = square_of(torch, -7.0)
 

@@ -2,13 +2,107 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Mapping
+
 import numpy as np
 
 from minitensor.backend import is_floating, is_narrow
+from minitensor.engine.messages import describe
 from minitensor.engine.tensor import Tensor
+from minitensor.engine.trees import leaves_of
 from minitensor.testing.adapters.signatures import binds, names_all, signature_of, takes_keywords
 
-__all__ = ["array_of", "as_inputs", "as_ours", "holds_arrays", "split"]
+__all__ = ["array_of", "as_choice", "as_inputs", "as_ours", "as_reference", "check_given", "holds_arrays", "split"]
+
+
+def check_given(check, inputs, keywords=None, at_kinks=None, examples=1, draws=False):
+    """Raise if what ``check`` is given beside the function is nothing that it can take.
+
+    draws: whether it takes strategies, alone or as the items of the list of inputs.
+    """
+    if keywords is not None and not isinstance(keywords, Mapping):
+        raise TypeError(f"{check}: keywords must be a dict, {{'axis': 0}} for example, got {keywords!r}")
+    if at_kinks is not None and not callable(at_kinks):
+        raise TypeError(f"{check}: at_kinks must be a function, (cotangent, *inputs) to gradients, got {at_kinks!r}")
+    if isinstance(examples, bool) or not isinstance(examples, (int, np.integer)) or examples < 1:
+        raise ValueError(f"{check}: examples must be an integer of at least 1, got {examples!r}")
+    for value in leaves_of([inputs, dict(keywords or {})]):
+        if inspect.isroutine(value) and (value.__module__ or "").startswith(
+            ("minitensor.testing.strat", "hypothesis.")
+        ):
+            raise TypeError(f"{check}: {value.__name__} makes a strategy if it is called: give st.{value.__name__}()")
+    if draws and _is_strategy(inputs):
+        return
+    whole = (
+        [value for value in inputs if not (draws and _is_strategy(value))]
+        if isinstance(inputs, (list, tuple))
+        else inputs
+    )
+    if any(map(_is_strategy, leaves_of([whole, dict(keywords or {})]))):
+        raise TypeError(
+            f"{check}: a strategy within a list, a dict or keywords= is not drawn: make one that draws all of it, st.case(...) or "
+            "hypothesis.strategies.tuples(...)"
+            if draws
+            else f"{check} takes inputs and draws none: give strategies to check_op(fn, strategy)"
+        )
+
+
+def _is_strategy(value):
+    return hasattr(value, "example") and hasattr(value, "flatmap")
+
+
+def as_reference(check, reference):
+    """``reference=`` of ``check`` so that a TypeError says where it comes from; None as it is."""
+    if reference is None:
+        return None
+    if not callable(reference):
+        raise TypeError(
+            f"{check}: reference must be a function of NumPy arrays that gives the values, got {reference!r}"
+        )
+
+    @functools.wraps(reference, updated=())
+    def called(*inputs, **keywords):
+        try:
+            return reference(*inputs, **keywords)
+        except TypeError as error:
+            raise TypeError(
+                f"{check}: reference= fails where it is called with {len(inputs)} inputs, NumPy's arrays, and the keywords "
+                f"{list(keywords)}: {error}"
+            ) from error
+
+    return called
+
+
+def as_choice(name, at_kinks, values):
+    """``at_kinks=`` of a check of ``name`` so that its gradients are those of ``values``, all of
+    them or the floating ones; TypeError at a call if they are not. None as it is.
+    """
+    if at_kinks is None:
+        return None
+    floating = [value for value in values if isinstance(value, np.ndarray) and value.dtype.kind == "f"]
+
+    def choice(*given):
+        found = at_kinks(*given)
+        parts = found if isinstance(found, (tuple, list)) else (found,)
+        owners = next((each for each in (list(values), floating) if len(each) == len(parts)), None)
+        if owners is None or not all(_broadcasts(p, v) for p, v in zip(parts, owners) if holds_arrays(v)):
+            words = ", ".join(describe(part) for part in parts)
+            raise TypeError(
+                f"{name}: at_kinks= returned {words}: it returns a tuple of gradients, one for each input and of its shape, or "
+                "the gradient itself if there is one input"
+            )
+        return found
+
+    return choice
+
+
+def _broadcasts(part, value):
+    try:
+        return np.broadcast_to(part, value.shape).dtype.kind in "biuf"
+    except (TypeError, ValueError):
+        return False
 
 
 def as_inputs(inputs):
@@ -16,8 +110,9 @@ def as_inputs(inputs):
     if isinstance(inputs, (Tensor, np.ndarray)) or is_foreign(inputs):
         return [inputs]
     if not isinstance(inputs, (list, tuple)):
+        call = f": if it makes a strategy, call it, {name}()" if (name := getattr(inputs, "__name__", "")) else ""
         raise TypeError(
-            f"inputs must be a list, one item for each argument of the function, got {type(inputs).__name__}"
+            f"inputs must be a list, one item for each argument of the function, got {type(inputs).__name__}{call}"
         )
     return list(inputs)
 

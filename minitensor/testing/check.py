@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from minitensor.testing import promises
 from minitensor.testing.adapters import Adapted, adapt
 from minitensor.testing.adapters.detect import OURS, libraries_of
-from minitensor.testing.arguments import as_inputs, split
+from minitensor.testing.arguments import as_inputs, as_reference, check_given, split
 from minitensor.testing.collected import collected
 from minitensor.testing.gradients import Report, check_inputs_compared, check_problem, nothing_compared, second_order
 from minitensor.testing.narrow import Narrow, as_types
 from minitensor.testing.problem import Problem, Turns, check_options, generator, name_of, show
 from minitensor.testing.profiles import of_case
 from minitensor.testing.snippet import reproduced
+from minitensor.testing.wanted import check_pairs_alone
 
 __all__ = ["check_op"]
 
@@ -60,10 +61,10 @@ def check_op(
     Checked are: values (against ``reference``); the same bits under ``no_grad``; inputs unchanged,
     and frozen throughout, so that a rule that writes to its arguments fails; any memory layout;
     float32 stays float32; gradients linear in the cotangents, of which some are 0, broadcast, or
-    not contiguous; each gradient alone as with the others; a second backward as the first, and as
-    one after a call at other values; a ``@fused`` kernel against its definition; and first and
-    second derivatives against differences with random cotangents, at kinks with the slopes of both
-    sides. Shapes with 0 elements or no axes come from the strategy.
+    not contiguous; each gradient alone, and two of three or more, as with the others; a second
+    backward as the first, and as one after a call at other values; a ``@fused`` kernel against its
+    definition; and first and second derivatives against differences with random cotangents, at
+    kinks with the slopes of both sides. Shapes with 0 elements or no axes come from the strategy.
 
     Returns a ``Report``. Raises AssertionError with the op, input, index and both numbers, and with
     lines to paste that fail again; a drawn example is shrunk first and shown with the seed that
@@ -76,6 +77,8 @@ def check_op(
     0
     """
     check_options("check_op", seed, rtol, atol, order)
+    check_given("check_op", inputs, keywords, at_kinks, examples, draws=True)
+    reference = as_reference("check_op", reference)
     types = as_types("check_op", dtype)
     if types and not order:
         raise ValueError("check_op: dtype= compares derivatives: give order=1 or order=2 with it")
@@ -120,12 +123,17 @@ def check_op(
         check(drawing)
     else:
         _check_drawn(check, drawing, examples, seed)
-    for compared, what in ((first, "derivative"), (second, "second derivative"))[: 1 if second.note else order]:
-        if not compared.checked:
-            raise AssertionError(nothing_compared(largest[0], compared, largest[0].cotangents_given, what))
-    if order:
-        check_inputs_compared(title, first)
-    narrow.check(title)
+    try:
+        for compared, what in ((first, "derivative"), (second, "second derivative"))[
+            : min(order, 1) if second.note else order
+        ]:
+            if not compared.checked:
+                raise AssertionError(nothing_compared(largest[0], compared, largest[0].cotangents_given, what))
+        if order:
+            check_inputs_compared(title, first)
+        narrow.check(title)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\nseed: {seed}") from None
     for profile in profiles:
         looked_at.clear()  # other elements are what a profile is for
         turns.__init__()
@@ -184,6 +192,7 @@ def _check_case(problem, first, second, narrow, *, reference, order, rtol, atol,
     promises.check_fused(problem)
     if order == 0:
         return
+    problem.refuse_complex()
     promises.check_backward_twice(problem)  # before the others, which run the rules of the same graph
     promises.check_new_arrays(problem)
     promises.check_linear(problem)
@@ -191,6 +200,7 @@ def _check_case(problem, first, second, narrow, *, reference, order, rtol, atol,
     promises.check_graphs_apart(problem)
     promises.check_layout(problem)
     promises.check_each_input_alone(problem)
+    check_pairs_alone(problem)
     first.add(check_problem(problem, rtol, atol, complex_step, seed, lone=True))
     if order > 1 and not second.note:
         try:
@@ -263,16 +273,40 @@ def _checked(check, strategy, examples, known, strata, last):
         with strata.lent():
             run()
     except Exception as error:
+        error = _flaky(error, last)
         if not last or last[1] is not error:  # of the strategy, or of hypothesis
             raise
-        example = f"shrunk example: {', '.join(show(value) for value in _listed(last[0]))}\nseed: {seed}"
+        example = f"\nshrunk example: {', '.join(show(value) for value in _listed(last[0]))}"
+        at_end = f"\nseed: {seed}"
         if not isinstance(error, AssertionError):
-            _note(error, example)
-            raise
-        words, mark, snippet = str(error).partition("\n\nTo see it again")
-        raise AssertionError(f"{words}\n{example}{mark}{snippet}") from error
+            _note(error, example[1:] + at_end)
+            raise error
+        words, _, snippet = str(error).partition(f"{at_end}\n\nTo see it again")
+        mark = "\n\nTo see it again" if snippet else ""
+        raise AssertionError(f"{words}{example}{at_end}{mark}{snippet}") from error
     strata.rounds += 1
     return new[0] - (known and not strata.used)
+
+
+def _flaky(error, last):
+    """``error``, or the one of the example that failed if hypothesis says that it does so at one
+    call alone; ``last`` gets it too.
+    """
+    from hypothesis.errors import Flaky, FlakyStrategyDefinition
+
+    if not last or not isinstance(error, Flaky) or isinstance(error, FlakyStrategyDefinition):
+        return error
+    words = (
+        "It failed at one call and not at the next one with the same numbers: the function, or its rule, keeps something from "
+        "call to call (a cache by id, a counter), or draws numbers of its own."
+    )
+    found = last[1]
+    if isinstance(found, AssertionError):
+        first, mark, rest = str(found).partition("\nseed: ")
+        last[1] = AssertionError(f"{first}\n{words}{mark}{rest}")
+    else:
+        _note(found, words)
+    return last[1]
 
 
 def _note(error, text):

@@ -13,7 +13,7 @@ from minitensor.engine.messages import describe
 from minitensor.engine.mode import current_mode, enable_grad
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.adapters import Adapted
-from minitensor.testing.arguments import as_inputs, split
+from minitensor.testing.arguments import as_inputs, check_given, split
 from minitensor.testing.collected import collected
 from minitensor.testing.directions import check_gradients
 from minitensor.testing.foreign import own_backward_called
@@ -131,6 +131,7 @@ def gradcheck(
     Report(checked=2, kinks=0)
     """
     check_options("gradcheck", seed, rtol, atol)
+    check_given("gradcheck", inputs, keywords, at_kinks)
     types = as_types("gradcheck", dtype)
     inputs, at_end = split(fn, as_inputs(inputs), keywords)
     keywords = {**(keywords or {}), **(at_end or {})}
@@ -175,6 +176,7 @@ def gradgradcheck(
     ``gradcheck``; TypeError if the library of fn has no second derivatives (NumPy pairs, MyGrad).
     """
     check_options("gradgradcheck", seed, rtol, atol)
+    check_given("gradgradcheck", inputs, keywords)
     inputs, at_end = split(fn, as_inputs(inputs), keywords)
     keywords = {**(keywords or {}), **(at_end or {})}
     options = {"wanted": wanted, "rtol": rtol, "atol": atol, "device": device, "seed": seed, "name": name}
@@ -184,7 +186,8 @@ def gradgradcheck(
             raise TypeError(
                 f"{problem.name}: {problem.given.library.name} has no second derivatives: gradcheck checks the first"
             )
-        cotangents = problem.cotangents(problem.evaluate(), generator(seed))
+        problem.refuse_complex()
+        cotangents = problem.cotangents(problem.outputs, generator(seed))
         if not problem.wanted or all(c is None for c in cotangents):
             raise AssertionError(nothing_compared(problem, Report(), cotangents))
         return check_problem(second_order(problem, seed), rtol, atol, False, seed + 1)
@@ -229,6 +232,7 @@ def check_problem(problem, rtol, atol, complex_step, seed, lone=False):
     lone: whether nothing compared, or nothing but kinks, is no error, as it is for one example of
     many.
     """
+    problem.refuse_complex()
     rng = generator(seed)
     outputs = problem.outputs
     cotangents = problem.cotangents(outputs, rng)

@@ -102,13 +102,19 @@ def _why_nothing(problem, dtype):
         return (
             f"an output, {largest:.3g}, overflows {dtype.name}: make the inputs smaller, or take a mean of fewer terms"
         )
+    gradient = _largest_gradient(problem)
+    if gradient == 0.0:
+        return (
+            f"every gradient is 0 there, and a rule that gives less than the rounding of {dtype.name} cannot be told from it: "
+            "give inputs at which the function moves"
+        )
     summed = max((problem.values[i].size for i in problem.wanted), default=0) > 8 * sum(o.size for o in outputs)
     cure = (
         "fewer elements, a mean in place of a sum" if summed else "inputs of another size, a function of another scale"
     )
     return (
         f"a result as large as {largest:.3g} is rounded by so much in {dtype.name} that a gradient of "
-        f"{_largest_gradient(problem):.3g} could be lost in it: {cure}, or a wider type shows it"
+        f"{gradient:.3g} could be lost in it: {cure}, or a wider type shows it"
     )
 
 

@@ -16,7 +16,7 @@ from minitensor.engine.gradient import grad
 from minitensor.engine.mode import current_mode, enable_grad, no_grad
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.adapters import Adapted, adapt
-from minitensor.testing.arguments import as_inputs, as_ours, holds_arrays
+from minitensor.testing.arguments import as_choice, as_inputs, as_ours, holds_arrays
 from minitensor.testing.profiles import like
 
 __all__ = ["Problem", "check_options", "freeze", "generator", "name_of", "show"]
@@ -112,10 +112,10 @@ class Problem:
         self.scale = 0.0  # size of what the outputs are made of, if that is larger than they are
         self.cancelling = 0.0  # size of numbers that may cancel in a gradient
         self.keywords = dict(keywords or {})
-        self.at_kinks = at_kinks
         self.beside: dict[bytes, list] = {}  # what was computed beside the inputs: lines cross there again and again
         self.looked_at: set = set()  # forms with which no backward was found that nobody calls
         self.turns = Turns()
+        self.returned: list = []  # what rules returned at the last pass, and copies of it
         self.cotangents_given: list = []  # those of the gradient that is being compared
         values: list = []
         origins: list[int] = []
@@ -131,6 +131,12 @@ class Problem:
         self.function = self.function if device is None else _on_device(self.function, device)
         self.labels += [f"parameter {label}" for label, _ in parameters]
         self.values = [_frozen(value, dtype) for value in [*values, *(p for _, p in parameters)]]
+        self.at_kinks = as_choice(self.name, at_kinks, self.values)
+        for i, value in enumerate(self.values):
+            if isinstance(value, np.ndarray) and value.dtype.kind == "O":
+                raise TypeError(
+                    f"{self.name}: {self.label(i)} is an array of objects: give one of numbers, .astype(float)"
+                )
         if wanted is not None and (isinstance(wanted, (str, bytes)) or not hasattr(wanted, "__iter__")):
             raise TypeError(f"{self.name}: wanted must be a list of numbers of inputs, such as [0], got {wanted!r}")
         unknown = [i for i in wanted or () if i not in range(len(inputs))]
@@ -138,6 +144,13 @@ class Problem:
             raise ValueError(f"{self.name}: wanted={wanted!r} numbers inputs from 0, and there are {len(inputs)}")
         floating = [i for i, v in enumerate(self.values) if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
         self.wanted = [i for i in floating if wanted is None or i >= len(origins) or origins[i] in wanted]
+        for i, value in enumerate(self.values):
+            asked = wanted is None or i >= len(origins) or origins[i] in wanted
+            if asked and isinstance(value, np.ndarray) and value.dtype.kind == "c":
+                raise TypeError(
+                    f"{self.name}: {self.label(i)} is {value.dtype}, and complex numbers are not differentiated: make it of its "
+                    "real and imaginary part within the function, or leave it out of wanted="
+                )
 
     def packed(self, values):
         """``values`` as the arguments of the function: those that came in a list are in
@@ -179,6 +192,15 @@ class Problem:
         cotangents = self.cotangents(self.outputs, generator(0))
         return cotangents, self.gradients(cotangents)
 
+    def refuse_complex(self):
+        """TypeError if an output is complex: it would be left out."""
+        for k, out in enumerate(self.outputs):
+            if out.dtype.kind == "c":
+                raise TypeError(
+                    f"{self.name}: output {k} is {out.dtype}, and complex numbers are not differentiated: return its real and "
+                    "imaginary part, two outputs"
+                )
+
     def label(self, i):
         """Input ``i`` in words."""
         return f"input {i} ({self.labels[i]})" if i < len(self.labels) else f"input {i}"
@@ -217,7 +239,7 @@ class Problem:
 
     def evaluate_beside(self, values):
         """The raw outputs at ``values``, which are the inputs moved by a step: NaN if the function
-        refuses these, since they lie outside its domain.
+        refuses these, by an ``assert`` too, since they lie outside its domain.
         """
         arrays = [v for v in values if isinstance(v, np.ndarray)]
         known = None
@@ -228,7 +250,9 @@ class Problem:
         refusals = (ValueError, ArithmeticError, *([RuntimeError] if isinstance(self.given, Adapted) else ()))
         try:
             outputs = self.evaluate(values)
-        except refusals:
+        except (*refusals, AssertionError) as error:
+            if isinstance(error, AssertionError) and _is_ours(error):
+                raise
             outputs = [np.full(o.shape, np.nan) for o in self.evaluate()]
         if known is not None and len(self.beside) < REMEMBERED and sum(o.nbytes for o in outputs) <= SMALL:
             self.beside[known] = outputs
@@ -261,9 +285,17 @@ class Problem:
         """As ``gradients``, of outputs that are recorded already. keep: the graph, for another
         time.
         """
-        with frozen_graph([o.node for o in outputs if o.node is not None]):
-            given = [None if c is None else Tensor(c) for c in cotangents]
-            return [raw(g) for g in self.pull(outputs, leaves, given, keep=keep)]
+        given = [None if c is None else Tensor(c) for c in cotangents]
+        with frozen_graph([o.node for o in outputs if o.node is not None]) as returned:
+            gradients = [raw(g) for g in self.pull(outputs, leaves, given, keep=keep)]
+        for array, as_it_was in [*self.returned, *returned]:
+            if not np.array_equal(array, as_it_was, equal_nan=True):
+                raise AssertionError(
+                    f"{self.name}: a rule writes to an array that it returned at an earlier call, a buffer that it keeps: whoever "
+                    "holds that gradient has another one then; return a new array at each call"
+                )
+        self.returned[:] = returned
+        return gradients
 
     def pull(self, outputs, leaves, cotangents, create_graph=False, keep=False):
         """Gradients of ``leaves`` as Tensors, zeros if there is none; whatever a rule raises is a
@@ -287,6 +319,16 @@ def _impure(name, error):
     )
 
 
+def _is_ours(error):
+    """Whether a check raised the AssertionError, and not the function that it runs."""
+    while isinstance(error.__cause__, AssertionError):  # a check may have put the name of the function before it
+        error = error.__cause__
+    place = error.__traceback__
+    while place.tb_next is not None:
+        place = place.tb_next
+    return f"{place.tb_frame.f_globals.get('__name__')}.".startswith("minitensor.testing.")
+
+
 def pull(outputs, leaves, cotangents, create_graph=False, keep=False):
     """Gradients of ``leaves`` as Tensors, zeros if there is none."""
     pairs = [(o, c) for o, c in zip(outputs, cotangents) if c is not None and o.node is not None]
@@ -301,11 +343,16 @@ def pull(outputs, leaves, cotangents, create_graph=False, keep=False):
 @contextmanager
 def frozen_graph(roots):
     """Within, every array that a rule of this graph is given is read-only: saved values at once,
-    gradients as they arrive.
+    gradients as they arrive, copies of what rules return, so that these stay as they are. Gives the
+    list of ``(returned, copy)``.
     """
+    returned: list = []
 
     def hook(gradient):
-        return freeze(gradient) if isinstance(gradient, np.ndarray) else gradient
+        if not isinstance(gradient, np.ndarray) or not gradient.flags.writeable:
+            return gradient
+        returned.append((gradient, freeze(gradient.copy())))
+        return returned[-1][1]
 
     frozen = []
     for node in reachable(roots):
@@ -315,7 +362,7 @@ def frozen_graph(roots):
                     frozen.append(freeze(array))
         watch(node).hooks[hook] = hook
     try:
-        yield
+        yield returned
     finally:
         for array in sorted(frozen, key=lambda array: array.base is not None):  # some may be a user's own constants
             with suppress(ValueError):  # a view of what stays read-only

@@ -220,25 +220,19 @@ def check_graphs_apart(problem, rtol=1e-12, atol=1e-12):
 def check_each_input_alone(problem, rtol=1e-12, atol=1e-12):
     """The gradient of an input is the same whether or not others are wanted.
 
-    Of many examples that are alike in form, the first has each input alone, and of three each two;
-    in the others the inputs take turns.
+    Of many examples that are alike in form, the first has each input alone; in the others they take
+    turns.
     """
     count = len(problem.wanted)
     if count < 2:
         return
     cotangents, together = problem.pulled_back
-    turn = problem.turns.passed
-    if problem.turns.is_first(problem, "alone"):
-        chosen = [[k] for k in range(count)]
-        chosen += [[0, 1], [0, 2], [1, 2]] if count == 3 else []
-    else:
-        chosen = [[turn % count]]
-    for some in chosen:
-        alone = problem.gradients(cotangents, wanted=[problem.wanted[k] for k in some])
-        for k, gradient in zip(some, alone):
-            label = problem.label(problem.wanted[k])
-            what = f"the gradient of {label} wanted " + ("alone" if len(some) == 1 else "with some of the others")
-            compare(problem, what, gradient, together[k], "that wanted with others", rtol, atol)
+    first = problem.turns.is_first(problem, "alone")
+    for k in range(count) if first else [problem.turns.passed % count]:
+        i = problem.wanted[k]
+        (alone,) = problem.gradients(cotangents, wanted=[i])
+        what = f"the gradient of {problem.label(i)} wanted alone"
+        compare(problem, what, alone, together[k], "that wanted with others", rtol, atol)
 
 
 def check_float32(problem):

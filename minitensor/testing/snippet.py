@@ -17,6 +17,7 @@ from minitensor.engine.autograd import raw
 from minitensor.engine.trees import leaves_of
 from minitensor.testing.adapters import Adapted
 from minitensor.testing.arguments import array_of
+from minitensor.testing.layers import is_layer, lines_of_layer
 
 __all__ = ["literal", "reproduced"]
 
@@ -26,7 +27,8 @@ MAKERS = {"torch": "tensor", "jax": "numpy.array"}  # how other libraries make a
 
 @contextmanager
 def reproduced(check, function, inputs, keywords, options):
-    """Within, an AssertionError gets a snippet that calls ``check`` again on ``inputs``.
+    """Within, an AssertionError gets the seed and a snippet that calls ``check`` again on
+    ``inputs``.
 
     options: keyword arguments of the check; those that are the defaults are left out. ``inputs``
     may be a function that returns them, if they are known only once the check has failed.
@@ -38,7 +40,7 @@ def reproduced(check, function, inputs, keywords, options):
             raise
         given = inputs() if callable(inputs) else inputs
         text = snippet(check, function, given, keywords, options)
-        made = AssertionError(f"{error}\n\nTo see it again, paste:\n\n{text}")
+        made = AssertionError(f"{error}\nseed: {options['seed']}\n\nTo see it again, paste:\n\n{text}")
         made.reproduced = True  # type: ignore[attr-defined]
         raise made from error
 
@@ -57,22 +59,32 @@ def snippet(check, function, inputs, keywords, options):
         if value is not defaults.get(name) and not _equal(value, defaults.get(name)):
             parts.append(f"{name}={_named(value, imports, notes, name) if callable(value) else literal(value)}")
     text = f"{check.__name__}({', '.join(parts)})"
-    if "frombuffer" in text:
+    whole = "\n".join([*notes, text])
+    if "frombuffer" in whole:
         imports |= {"import base64", "import zlib"}
     if _of_bfloat16([inputs, keywords]):
         imports.add("import ml_dtypes")  # for NumPy to know the name
-    imports |= {f"import {library}" for library in ("torch", "jax") if f"{library}.{MAKERS[library]}(" in text}
-    return "\n".join([*sorted(imports), *notes, text])
+    imports |= {
+        f"import {library}"
+        for library in ("torch", "jax")
+        if f"{library}.{MAKERS[library]}(" in whole or f".to({library}." in whole
+    }
+    return "\n".join([*sorted(imports), whole])
 
 
-def _named(function, imports, notes, otherwise="fn"):
-    """An expression for ``function``, importable if it can be; else its name, or ``otherwise``."""
+def _named(function, imports, notes, otherwise="fn", what="function"):
+    """An expression for ``function``, importable if it can be; else its name, or ``otherwise``, and
+    a note that says what it is. A layer is made in lines of its own.
+    """
     if isinstance(function, tuple):
         return f"({', '.join(_named(f, imports, notes, name) for f, name in zip(function, ('f', 'vjp')))})"
     if isinstance(function, Adapted):
         imports.add("from minitensor.testing import adapters")
         maker, parts = function.made_by
         return f"adapters.{maker}({', '.join(_named(f, imports, notes, name) for f, name in zip(parts, ('f', 'vjp')))})"
+    if is_layer(function):
+        notes += lines_of_layer(function, lambda kind: _named(kind, imports, notes, what="class of the layer"), literal)
+        return "layer"
     owner = getattr(function, "__self__", None)
     if isinstance(owner, type) and getattr(function, "__name__", "") == "apply":
         return f"{_named(owner, imports, notes)}.apply"
@@ -86,10 +98,11 @@ def _named(function, imports, notes, otherwise="fn"):
             first = name.partition(".")[0]
             imports.add(f"from {module} import {first}")
             return name
-    names = (getattr(function, "name", None), getattr(function, "__name__", None), type(function).__name__)
-    name = next(name for name in names if isinstance(name, str))
+    names = (getattr(function, "name", None), getattr(function, "__name__", None))
+    name = next((name for name in names if isinstance(name, str)), "")
     name = name if name.isidentifier() and not isinstance(function, functools.partial) else otherwise
-    notes.append(f"# {name}: the function that was checked, as it is where the check was called")
+    note = f"# {name}: the {what} that was checked, as it is where the check was called"
+    notes += [] if note in notes else [note]
     return name
 
 

@@ -32,6 +32,11 @@ def torch_function(function: Any, name: str | None = None) -> Adapted:
     """
     from minitensor.testing.adapters.pytorch import PyTorch
 
+    _refuse_class(function)
+    import torch
+
+    if isinstance(function, torch.autograd.Function):
+        raise TypeError(f"{_title(function)}: an object of a torch.autograd.Function: give the class itself")
     title, given = name or _title(function), function
     if isinstance(function, type) and hasattr(function, "apply"):
         function = function.apply
@@ -91,6 +96,7 @@ def adapt(function: Any, given: Any = (), drawn: bool = False) -> Any:
         raise TypeError(
             f"a check takes a function, an op, a layer, or a tuple (f, vjp) of two functions, got {_described(function)}"
         )
+    _refuse_class(function)
     if not LIBRARIES.keys() & sys.modules.keys():
         return function
     named = _libraries(function, DEPTH, set())
@@ -108,6 +114,22 @@ def adapt(function: Any, given: Any = (), drawn: bool = False) -> Any:
     return ADAPTERS[libraries.pop()](function)
 
 
+def _refuse_class(kind):
+    """TypeError if ``kind`` is a class whose objects are called: a layer's, say."""
+    if not isinstance(kind, type) or not any({"__call__", "forward"} & vars(base).keys() for base in kind.__mro__):
+        return
+    rules = hasattr(kind, "apply") and not hasattr(kind, "named_parameters")
+    if rules or "mygrad" in {_root(base.__module__) for base in kind.__mro__}:  # an op is a class there
+        return
+    try:
+        needed = [p.name for p in inspect.signature(kind).parameters.values() if p.default is p.empty]
+    except (TypeError, ValueError):
+        needed = ["..."]
+    raise TypeError(
+        f"{kind.__name__} is a class, and its objects are what is called: give one of them, {kind.__name__}({', '.join(needed)})"
+    )
+
+
 def _adapter_names(libraries):
     return [f"adapters.{ADAPTERS[library].__name__}(fn)" for library in sorted(libraries - {OURS})]
 
@@ -122,7 +144,9 @@ def _modules(value):
 
 
 def _described(value):
-    return f"a tuple of {len(value)}" if isinstance(value, tuple) else type(value).__name__
+    if not isinstance(value, (tuple, list)):
+        return type(value).__name__
+    return f"a {type(value).__name__} of {len(value)}, ({', '.join(type(part).__name__ for part in value)})"
 
 
 def _title(function):

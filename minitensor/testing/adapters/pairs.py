@@ -113,11 +113,15 @@ class _Pairs(Library):
         """The gradients of the flat values numbered in ``wanted``."""
         if found is None:
             raise AssertionError(f"{self.title}: its vjp returned None: does it end in return?")
+        returned = found
         itself = len(inputs) == 1 and _fits(found, inputs[0]) and not _fits(found, inputs)
         if itself or not isinstance(found, (tuple, list)):
             found = (found,)
         if len(found) != len(inputs):
-            raise AssertionError(f"{self.title}: its vjp returned {len(found)} gradients for {len(inputs)} inputs")
+            raise AssertionError(
+                f"{self.title}: its vjp returned {_described(returned)}, {len(found)} gradients for {len(inputs)} inputs: return "
+                f"a tuple of {len(inputs)}, one for each input{', or the gradient itself' * (len(inputs) == 1)}"
+            )
         flat: list = []
         for i, (gradient, value) in enumerate(zip(found, inputs)):
             self.line_up(gradient, value, flat, f"input {i}")
@@ -127,6 +131,11 @@ class _Pairs(Library):
         """Append the gradient of each leaf of ``value``, which may be a list, tuple or dict."""
         if not isinstance(value, CONTAINERS):
             floating = is_array(value) and is_floating(value.dtype)
+            if floating and gradient is not None and not _holds_numbers(gradient):
+                raise AssertionError(
+                    f"{self.title}: its vjp gives {place}, {describe(value)}, {_described(gradient)} as its gradient: an array "
+                    "of its shape is needed, None for what has none"
+                )
             flat += [] if value is None else [gradient if floating else None]
         elif gradient is None:
             flat += [None] * len(leaves_of(value))
@@ -156,8 +165,21 @@ def _alike(gradient, value):
     return isinstance(gradient, (list, tuple)) and len(gradient) == len(value)
 
 
+def _holds_numbers(value):
+    """Whether NumPy makes numbers of ``value``: an array, a number, a list of them."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):  # a list of lists of several lengths
+        return False
+    return array.dtype.kind in "biufc" or is_floating(array.dtype)
+
+
 def _described(value):
-    """A container or an array in words."""
+    """A container, an array or something else in words."""
     if isinstance(value, dict):
         return f"a dict with the keys {list(value)}"
-    return f"{a_kind(value)} of {len(value)}" if isinstance(value, (list, tuple)) else describe(value)
+    if isinstance(value, (list, tuple)):
+        return f"{a_kind(value)} of {len(value)}"
+    if is_array(value):
+        return f"an array {describe(value)}"
+    return describe(value) if isinstance(value, (int, float, str, np.generic)) else a_kind(value)

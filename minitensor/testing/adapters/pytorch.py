@@ -18,6 +18,7 @@ __all__ = ["PyTorch"]
 
 _Node = torch.autograd.function.BackwardCFunction
 IN_PLACE = "it writes to one of its inputs in place: give a function that clones it, lambda x: op(x.clone())"
+BUFFER = "its backward writes to a gradient that it returned before, a buffer that it keeps: return a new tensor at each call"
 _APPLY = inspect.getattr_static(torch.autograd.Function, "apply").__func__.__code__
 _NARROW = "bfloat16"  # the one type that PyTorch does not give to NumPy
 
@@ -33,6 +34,7 @@ class PyTorch(Library):
         self.called: set = set()  # the classes of torch.autograd.Function that were applied
         self.run_backward: set = set()
         self.again: Any = None  # runs what ran last, forward and backward, at moved inputs
+        self.returned: list = []  # marks of the gradients of the last pass
         self.drew = False  # whether the function has drawn random numbers
 
     def move(self, array, device):
@@ -60,7 +62,7 @@ class PyTorch(Library):
         leaves = list(values)
         for i in wanted:
             leaves[i] = values[i].requires_grad_()
-        given = [(t, t._version) for t in leaves if isinstance(t, torch.Tensor)]
+        given = self._marks(leaves, bool(wanted))
         with torch.set_grad_enabled(bool(wanted)), self._fixed_random(), watch.on() if wanted else nullcontext():
             try:
                 outputs = function(*leaves)
@@ -71,7 +73,7 @@ class PyTorch(Library):
                     raise RuntimeError(f"{error}\n{hint}") from error
                 raise
         self.called |= watch.calls.keys()
-        if any(t._version != version for t, version in given):
+        if self._written_to(given):
             raise AssertionError(IN_PLACE)
         ran: list = []
 
@@ -80,7 +82,7 @@ class PyTorch(Library):
             ran.clear()
             if not pairs:
                 return [None] * len(wanted)
-            versions = [(t, t._version) for t in [*(leaves[i] for i in wanted), *(g for _, g in pairs)]]
+            given = self._marks([*leaves, *(g for _, g in pairs)])
             hooks = self._count(pairs, ran)
             try:
                 found = torch.autograd.grad(
@@ -91,11 +93,27 @@ class PyTorch(Library):
                 for hook in hooks:
                     hook.remove()
             self.again = functools.partial(self._watch_again, function, values, wanted, cotangents)
-            if any(t._version != version for t, version in versions):
+            if self._written_to(given):
                 raise AssertionError("its backward writes to the gradient that it is given, or to an input")
+            if self._written_to(self.returned):
+                raise AssertionError(BUFFER)
+            self.returned = self._marks(found)
             return list(found)
 
         return outputs, pull, lambda: len(ran)
+
+    def _marks(self, tensors, values=True):
+        """What tells whether somebody writes to ``tensors``: their versions and their ``values``,
+        since PyTorch does not count what is written by ``.data`` or ``.detach().numpy()``.
+        """
+        found = [t for t in tensors if isinstance(t, torch.Tensor)]
+        return [(t, t._version, self._bits(t) if values else None) for t in found]
+
+    def _written_to(self, marks):
+        return any(t._version != version or (bits is not None and self._bits(t) != bits) for t, version, bits in marks)
+
+    def _bits(self, tensor):
+        return self.back(tensor).tobytes() if tensor.layout is torch.strided else None
 
     @contextmanager
     def _fixed_random(self):

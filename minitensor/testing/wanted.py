@@ -1,0 +1,45 @@
+"""Gradients of some of the inputs: a rule may ask which of them are wanted, and is then held to
+what it gives if all are.
+"""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+
+import numpy as np
+
+from minitensor.testing.promises import compare
+
+__all__ = ["check_pairs_alone"]
+
+PAIRS = 3  # that are looked at; of three inputs these are all
+
+
+def check_pairs_alone(problem, rtol=1e-12, atol=1e-12):
+    """The gradients of two inputs are the same if no other is wanted.
+
+    Of more than three inputs, three pairs are looked at that the elements choose, so that an
+    example is looked at in the same way each time. Of many examples that are alike in form, the
+    first alone is looked at.
+    """
+    if len(problem.wanted) < 3 or not problem.turns.is_first(problem, "alone"):
+        return
+    cotangents, together = problem.pulled_back
+    right = dict(zip(problem.wanted, together))
+    for pair in _chosen(problem):
+        names = " and ".join(problem.label(i) for i in pair)
+        for i, gradient in zip(pair, problem.gradients(cotangents, wanted=list(pair))):
+            what = f"the gradient of {problem.label(i)}, if {names} alone are wanted,"
+            compare(problem, what, gradient, right[i], "that wanted with others", rtol, atol)
+
+
+def _chosen(problem):
+    pairs = list(itertools.combinations(problem.wanted, 2))
+    if len(pairs) <= PAIRS:
+        return pairs
+    number = 0
+    for value in problem.values:
+        number = zlib.crc32(value.tobytes(), number) if isinstance(value, np.ndarray) else number
+    order = np.random.default_rng(number).permutation(len(pairs))
+    return [pairs[k] for k in order[:PAIRS]]

@@ -356,6 +356,44 @@ def test_the_update_that_broke_a_parameter():
         sgd.step()
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_parameter_that_something_else_spoilt_is_no_fault_of_the_learning_rate(bad):
+    w, idle = leaf([1.0, 2.0]), leaf([bad])  # the second has no gradient, and is not updated
+    sgd = optim.SGD([w, idle], lr=0.1)
+
+    def train(spoil, after):
+        for i in range(3):
+            sgd.zero_grad()
+            loss = (w * w).sum()
+            loss.backward()
+            if i == 1 and not after:
+                w.assign(spoil)
+            sgd.step()
+            if i == 1 and after:
+                w.assign(spoil)
+        return loss
+
+    assert mt.why_nan(lambda: train([1.0, 2.0], False)) is None
+    for after in (False, True):
+        w.assign([1.0, 2.0])
+        finding = mt.why_nan(lambda after=after: train([1.0, bad], after))
+        assert (finding.cause, finding.index) == (PARAMETER, (1,))
+        assert "it was finite after them: assign(), or a file, wrote it since" in finding.what
+
+
+def test_a_spoilt_state_of_the_optimiser_is_no_fault_of_the_learning_rate():
+    w = leaf([1.0, 2.0])
+    adam = optim.Adam([w], lr=0.1)
+    (w * w).sum().backward()
+    adam.step()
+    saved = adam.state_dict()
+    saved["state"]["0"]["exp_avg"] = mt.tensor([0.1, math.nan])
+    adam.load_state_dict(saved)
+    with mt.detect_anomaly(), pytest.raises(FloatingPointError, match="its exp_avg holds NaN, which an earlier") as caught:
+        adam.step()
+    assert caught.value.finding.cause == "update with a bad gradient"
+
+
 def test_an_eps_of_0_divides_by_0():
     for kind in (optim.Adam, optim.RMSprop):
         w = leaf([1.0, 0.0])

@@ -30,7 +30,7 @@ CAUSES = {  # name: what to do about it
     "inf - inf": "find where the infinities come from; use a large finite number such as -1e9 for a mask",
     "0 * inf": "choose by mt.where(mask, x, 0.0) in place of a product with 0, before the infinity is made",
     "NaN or infinity in the data": "clean or leave out these rows before the training: np.isfinite finds them",
-    "NaN or infinity in a parameter": "start from weights that are finite, such as the last checkpoint",
+    "NaN or infinity in a parameter": "look at what wrote it; start from weights that are finite, such as the last checkpoint",
     "update with a bad gradient": "find what spoilt the gradient: run forward and backward within mt.detect_anomaly() too; then "
     "clip it by optim.clip_grad_norm_",
     "learning rate": "start again with a lower learning rate, a longer warm-up, or optim.clip_grad_norm_",

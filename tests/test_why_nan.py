@@ -389,7 +389,10 @@ def test_a_spoilt_state_of_the_optimiser_is_no_fault_of_the_learning_rate():
     saved = adam.state_dict()
     saved["state"]["0"]["exp_avg"] = mt.tensor([0.1, math.nan])
     adam.load_state_dict(saved)
-    with mt.detect_anomaly(), pytest.raises(FloatingPointError, match="its exp_avg holds NaN, which an earlier") as caught:
+    with (
+        mt.detect_anomaly(),
+        pytest.raises(FloatingPointError, match="its exp_avg holds NaN, which an earlier") as caught,
+    ):
         adam.step()
     assert caught.value.finding.cause == "update with a bad gradient"
 

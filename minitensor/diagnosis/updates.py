@@ -105,7 +105,9 @@ def after_step(optimizer):
     with np.errstate(all="ignore"):
         gradients = [_gradient_of(entry) for entry in optimizer._entries]
         values = [entry.parameter._array for entry in optimizer._entries]
-        values = [p for p, g in zip(values, gradients) if g is not None or not _wrong(p)]  # what the step may have written
+        values = [
+            p for p, g in zip(values, gradients) if g is not None or not _wrong(p)
+        ]  # what the step may have written
         slope, size = _norm([g for g in gradients if g is not None]), _norm(values)
     step = _steps_of(optimizer)
     lr = optimizer._entries[0].group.get("lr", math.nan) if optimizer._entries else math.nan

@@ -11,7 +11,7 @@ import weakref
 from dataclasses import dataclass
 
 from minitensor.tracing.record import Line
-from minitensor.tracing.sources import Places
+from minitensor.tracing.sources import PLAIN, Places
 
 __all__ = ["Site", "here"]
 
@@ -55,21 +55,37 @@ class _WeakPlaces(Places):
         super().__init__()
         self.paths, self.roots = _Weak(), _Names()
 
-    def _call(self, frame):
-        """The path alone: a frame that is held would hold the model and what it computes."""
-        return self._module(frame), ()
+    def line_of(self, frame, lines):
+        """The Line of the instruction that runs in a frame, entered in the ``lines`` of its
+        code.
+        """
+        found = lines[frame.f_lasti] = self._line(frame.f_code, frame.f_lineno)
+        return found
 
 
 _places = _WeakPlaces()
 _sites: dict = {}  # by id of the Line and path: sites are many, and the same again in each step
 
 
-def here():
-    """The Site of the op that is running."""
-    line, module, *_ = _places.look(sys._getframe(2))
+def here(above=2):
+    """The Site of the op that is running. above: how many frames are the engine's for certain: they
+    are skipped, as Python makes an object of each frame that is looked at.
+    """
+    frame, line, module, kinds = sys._getframe(above), None, None, _places.kinds
+    while frame is not None:
+        kind = kinds.get(id(frame.f_code)) or _places._kind(frame)
+        if kind is not PLAIN:  # as ``Places.look`` does
+            lines, method = kind
+            if line is None and lines is not None:
+                line = lines.get(frame.f_lasti) or _places.line_of(frame, lines)
+            if method and module is None:
+                module = _places._module(frame)
+            if line is not None and module is not None:
+                break
+        frame = frame.f_back
     key = id(line), module  # a Line lives as long as _places
     found = _sites.get(key)
     if found is None:
-        root, _, path = module.partition(".")
+        root, _, path = (module or "").partition(".")
         found = _sites[key] = Site(line, path or root.partition("#")[0])
     return found

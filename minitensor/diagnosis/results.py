@@ -12,7 +12,7 @@ from minitensor.diagnosis.forward import NORMS, Case, Cause, cause_of_result
 from minitensor.diagnosis.places import Site
 from minitensor.diagnosis.records import MOVES, name_of, nearest, origin, record_of
 from minitensor.diagnosis.scales import greatest_gradient, greatest_of, power_below
-from minitensor.engine.autograd import reachable
+from minitensor.engine.autograd import call_of, reachable
 from minitensor.engine.mode import switched
 from minitensor.engine.tensor import Tensor
 
@@ -27,7 +27,7 @@ OVERFLOWS = ("overflow", "exp overflow", "16-bit overflow")
 
 def step_of(node):
     """A Step of the op of a node."""
-    site = node.watch.called_at if node.watch is not None else None
+    site = call_of(node)
     name = "leaf" if node.pullback is None else node.pullback.op_name
     return Step(name, site.module, site.line) if isinstance(site, Site) else Step(name)
 
@@ -144,7 +144,7 @@ def _inside(op, arrays, params):
     """
     inputs = [Tensor(widen(a)) if is_array(a) else a for a in arrays]
     keywords = {key: value for key, value in params.items() if key != "needs"}
-    with switched(anomaly=True, watched=True, observer=None, autocast=None, grad=False):
+    with switched(anomaly=True, watched=True, observer=None, autocast=None, grad=True):
         try:
             op.definition(*inputs, **keywords)
         except FloatingPointError as error:

@@ -8,6 +8,7 @@ from minitensor.backend import is_narrow, np
 from minitensor.diagnosis import walk
 from minitensor.diagnosis.arrays import bad_in, host, number
 from minitensor.diagnosis.finding import Finding
+from minitensor.diagnosis.reading import fault_of
 from minitensor.diagnosis.records import record_of
 from minitensor.diagnosis.results import finding_of_given
 from minitensor.diagnosis.scales import greatest_of, power_below, relative_scale
@@ -68,6 +69,9 @@ def _of_function(function):
             return _refused(error)
     if not isinstance(loss, Tensor):
         raise TypeError(f"why_nan: the function must return the loss, a tensor, not {a_kind(loss)}")
+    error = fault_of(loss)
+    if error is not None:
+        return error.finding
     return finding_of_given(loss) if not finite(loss) and record_of(loss) else _of_tensor(loss)
 
 

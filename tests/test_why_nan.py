@@ -3,6 +3,7 @@ alarm.
 """
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn, optim
-from minitensor.diagnosis.finding import CAUSES
+from minitensor.diagnosis.cures import CAUSES
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 DATA, PARAMETER = "NaN or infinity in the data", "NaN or infinity in a parameter"
@@ -188,7 +189,7 @@ FAULTS = {  # name: (a function that computes the loss, the cause, the op)
         lambda: (leaf([[1.0, 1.0]]) * (lambda x: x / mt.norm(x))(mt.zeros((1, 2)))).sum(), "division by a zero norm", "divide",
     ),
     "x / std(x)": (
-        lambda: (lambda x: (x - x.mean()) / mt.std(x))(leaf([2.0, 2.0])).sum(), "division by a zero norm", "divide",
+        lambda: (lambda x: (x - x.mean()) / mt.std(x))(leaf([2.0, 2.0])).sum(), "division by a zero deviation", "divide",
     ),
     "layer norm without eps": (
         lambda: F.layer_norm(leaf([[1.0, 1.0]]), mt.ones(2), mt.zeros(2), eps=0.0).sum(),
@@ -411,6 +412,60 @@ def test_an_eps_of_0_divides_by_0():
         finding = mt.why_nan(train)
         assert (finding.cause, finding.phase, finding.index) == ("0 / 0", "update", (1,))
         assert "eps" in finding.what
+
+
+CURED = {  # a fault, and what its cure says of it, with the numbers that it names
+    "sqrt": (mt.sqrt, lambda x, small, near, divisor: mt.sqrt(x + small)),
+    "log": (mt.log, lambda x, small, near, divisor: mt.log(mt.maximum(x, small))),
+    "log1p": (lambda x: mt.log1p(x - 1.0), lambda x, small, near, divisor: mt.log1p(mt.maximum(x - 1.0, -1 + near))),
+    "arccos": (
+        lambda x: mt.arccos(x + 1.0), lambda x, small, near, divisor: mt.arccos(mt.clip(x + 1.0, -1 + near, 1 - near)),
+    ),
+    "arctanh": (
+        lambda x: mt.arctanh(x - 1.0), lambda x, small, near, divisor: mt.arctanh(mt.clip(x - 1.0, -1 + near, 1 - near)),
+    ),
+    "arccosh": (mt.arccosh, lambda x, small, near, divisor: mt.arccosh(mt.maximum(x, 1 + near))),
+    "divide": (lambda x: 1.0 / x, lambda x, small, near, divisor: 1.0 / (x + divisor)),
+    "power": (lambda x: x**-1, lambda x, small, near, divisor: (x + divisor) ** -1),
+    "root": (lambda x: x**0.5, lambda x, small, near, divisor: (x + small) ** 0.5),
+    "norm": (lambda x: x / mt.norm(x), lambda x, small, near, divisor: x / mt.maximum(mt.norm(x), divisor)),
+    "std": (lambda x: x / mt.std(x), lambda x, small, near, divisor: x / mt.maximum(mt.std(x), divisor)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_a_cure_that_is_followed_cures(dtype):
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    small, near, divisor = {"float16": (1e-4, 1e-3, 1e-2), "bfloat16": (1e-12, 1e-2, 1e-12)}.get(
+        dtype, (1e-12, 1e-6, 1e-12)
+    )
+    x = mt.tensor([0.0, 0.0], dtype=dtype, requires_grad=True)
+    for name, (fault, cured) in CURED.items():
+        cure = mt.why_nan(lambda fault=fault: fault(x).sum()).cure
+        named = {float(number) for number in re.findall(r"\b1e-\d+(?=\D)", cure.partition(" (what")[0] + " ")}
+        assert named and named <= {small, near, divisor}, f"{name}: {cure}"
+        assert mt.why_nan(lambda cured=cured: cured(x, small, near, divisor).sum()) is None, f"{name}: {cure}"
+
+
+def test_words_that_fit():
+    x = leaf([[5.0, 0.0]], "float32")
+    finding = mt.why_nan(lambda: (x**-1).sum())
+    assert (finding.index, finding.of) == ((0, 1), "x") and "the base" in finding.cure
+    singular = leaf(np.ones((2, 2)))
+    assert "mt.eye" in mt.why_nan(lambda: mt.linalg.slogdet(singular)[1]).cure
+    assert "number of classes" in mt.why_nan(lambda: F.cross_entropy(x, [7])).cure
+    # A product of two parameters is no loss that was scaled.
+    for shape in ((), (1,)):
+        h = mt.full(shape, 300.0, dtype="float16", requires_grad=True)
+        finding = mt.why_nan(lambda h=h: (h * h).sum())
+        assert finding.loss_scale is None and "float32" in finding.cure
+    # mt.where is named where it stands, and nowhere else.
+    zeros = leaf([0.0, 0.0])
+    spread = mt.why_nan(lambda: (zeros / (mt.sqrt(mt.mean(zeros * zeros)) + 1e-5)).sum())
+    behind = mt.why_nan(lambda: mt.where(zeros > 0, mt.sqrt(zeros), 0.0).sum())
+    assert spread.cause == behind.cause == "slope of a root at 0"
+    assert "where" not in str(spread).replace("  where: ", "") and "mt.where around" in behind.notes[0]
 
 
 def test_what_is_no_loss_is_refused():

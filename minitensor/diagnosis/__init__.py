@@ -1,7 +1,8 @@
 """Why a value is NaN or infinite: ``mt.why_nan`` and the words of ``mt.detect_anomaly``. To be read
 in this order:
 
-1. ``finding.py``: what is told, as an object that prints itself, and the causes with their cures
+1. ``finding.py``: what is told, as an object that prints itself; ``cures.py``: the causes that
+   there are, and what to do about each
 2. ``places.py``: the user's line and the module of an op, cheap enough for each of them
 3. ``records.py``: which op made which array, while ``detect_anomaly`` is on; ``reading.py``: what
    reads an infinity that was made within ``no_grad``

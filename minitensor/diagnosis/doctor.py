@@ -70,6 +70,7 @@ class Doctor:
             told: Any = error
             if getattr(told, "node", None) is not None:
                 told.finding.chain = gradients.path(roots, told.node) or told.finding.chain
+                gradients.note_trap(told.finding)
                 told.node = None
                 told.args = (f"{told.head}\n{told.finding}",)
             raise

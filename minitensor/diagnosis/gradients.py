@@ -25,7 +25,7 @@ from minitensor.engine.mode import switched
 from minitensor.engine.tensor import Tensor
 from minitensor.tracing.reading import numbers_of, saved_inputs, saved_output
 
-__all__ = ["finding_of_gradient", "finding_of_rounding", "path"]
+__all__ = ["finding_of_gradient", "finding_of_rounding", "note_trap", "path"]
 
 
 def finding_of_gradient(node, i, gradient, value):
@@ -45,7 +45,8 @@ def finding_of_gradient(node, i, gradient, value):
     cause = cause_of_gradient(case, names[i], host(gradient), pulled)
     if cause.name in ("undefined value", "overflow") and hasattr(op, "definition"):
         cause = _inside_backward(node, gradient) or cause
-    finding = finding_of(cause, op.name, "backward", site)
+    finding = finding_of(cause, op.name, "backward", site, node.held)
+    finding.idle = cause.details.get("idle", False)
     if cause.given is not None and cause.given in names:
         k = names.index(cause.given)
         bad = bad_in(saved.get(k), cause.given)
@@ -84,6 +85,14 @@ def _inside_backward(node, gradient):
         except FloatingPointError as error:
             return within(op.name, error)
     return None
+
+
+def note_trap(finding):
+    """Say of a bad gradient that a 0 came to, if mt.where stands behind it, why that does not
+    help.
+    """
+    if finding.idle and any(step.op == "where" for step in finding.chain):
+        finding.notes.append("mt.where around the result does not help, as the gradient is still computed there")
 
 
 def path(roots, end):

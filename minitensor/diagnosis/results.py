@@ -77,7 +77,7 @@ def finding_of_result(op, args, arrays, params, made, site, maker=None, walk=Non
     cause = cause_of_result(case)
     if cause.name in ("undefined value", "overflow") and hasattr(op, "definition") and op.kernels:
         cause = _inside(op, arrays, params) or cause
-    finding = finding_of(cause, op.name, "forward", site)
+    finding = finding_of(cause, op.name, "forward", site, made.dtype)
     if cause.given in by_name:
         _blame_operand(finding, cause, by_name[cause.given], walk)
     if cause.name == "16-bit overflow":
@@ -107,12 +107,12 @@ def finding_of_given(value):
     return finding
 
 
-def finding_of(cause, name, phase, site):
-    """A Finding of a Cause in an op."""
+def finding_of(cause, name, phase, site, dtype=None):
+    """A Finding of a Cause in an op that computed for a type."""
     place = site if isinstance(site, Site) else Site(None, "")
     return Finding(
         cause.name, cause.what, name, phase, cause.index, cause.of, (), place.module, place.line,
-        [Step(name, place.module, place.line)],
+        [Step(name, place.module, place.line)], dtype=dtype if dtype is not None and is_narrow(dtype) else None,
     )  # fmt: skip
 
 
@@ -198,7 +198,7 @@ def _blame_operand(finding, cause, value, walk):
 
 
 def _become(finding, other):
-    for name in ("cause", "what", "op", "index", "of", "rows", "module", "line", "loss_scale"):
+    for name in ("cause", "what", "op", "index", "of", "rows", "module", "line", "loss_scale", "dtype"):
         setattr(finding, name, getattr(other, name))
     finding.chain = other.chain + finding.chain
     finding.notes += other.notes
@@ -247,8 +247,9 @@ def _scale(finding, cause, args, made):
     too great.
     """
     most, limit = cause.details["exact"], greatest_of(made.dtype)
-    scaled = [value for value in args if isinstance(value, Tensor) and value.size == 1 and value.node is not None]
-    if finding.op == "multiply" and made.size == 1 and scaled:
+    factors = [value for value in args if isinstance(value, Tensor) and value.node is not None]
+    scaled = [value for value in factors if value.size == 1 and value.node.pullback is not None]
+    if finding.op == "multiply" and made.size == 1 and scaled and len(factors) == 1:  # a loss, and a constant
         greatest = greatest_gradient(scaled[0])
         finding.loss_scale = power_below(limit / greatest) if greatest else None
         finding.notes.append(f"the greatest finite number among the loss and its gradients is {number(greatest)}")

@@ -287,6 +287,34 @@ def test_module_line_index_and_chain():
     assert "in module 1" in str(finding) and "sqrt (1) > linear (1.last) > mean" in str(finding)
 
 
+def test_an_id_outside_is_told_with_its_place():
+    class Net(nn.Module):
+        def __init__(self):
+            self.table = nn.Embedding(5, 3)
+
+        def forward(self, ids):
+            return self.table(ids)
+
+    net, x = Net(), leaf(np.ones((2, 5)))
+    finding = mt.why_nan(lambda: net(mt.tensor([[0, 1], [2, 9]])).sum())
+    assert (finding.op, finding.module, finding.index, finding.of) == ("embedding", "table", (1, 1), "the ids")
+    assert finding.line.text == "return self.table(ids)" and "9" in finding.what
+    places = {
+        "cross_entropy": (lambda: F.cross_entropy(x, mt.tensor([0, 9])), (1,), "the targets"),
+        "take": (lambda: mt.take(x, [1, 7], axis=1).sum(), (1,), "the ids"),
+        "take_along_axis": (lambda: mt.take_along_axis(x, mt.tensor([[0], [-6]]), axis=1).sum(), (1, 0), "the ids"),
+        "getitem": (lambda: x[[0, 1], [1, 7]].sum(), (1,), "the ids"),
+    }
+    for op, (function, index, of) in places.items():
+        finding = mt.why_nan(function)
+        assert (finding.cause, finding.op, finding.index, finding.of) == ("id outside", op, index, of), str(finding)
+        assert finding.line.path == __file__ and function.__code__.co_firstlineno == finding.line.number
+    ignored = mt.why_nan(lambda: F.cross_entropy(x, mt.tensor([-100, -100])))
+    assert (ignored.cause, ignored.line.path) == ("mean over nothing", __file__)
+    with pytest.raises(IndexError, match="list index out of range"):  # of Python's own
+        mt.why_nan(lambda: x[[0, 1][2]].sum())
+
+
 def test_rows_of_bad_data_are_told_where_they_came_in():
     layer = nn.Linear(3, 2)
     finding = mt.why_nan(lambda: mt.tanh(layer(mt.tensor(rows(1, 3), dtype="float32"))).sum())

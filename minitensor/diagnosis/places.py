@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from minitensor.tracing.record import Line
 from minitensor.tracing.sources import PLAIN, Places
 
-__all__ = ["Site", "here"]
+__all__ = ["Site", "here", "site_of"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,24 @@ _places = _WeakPlaces()
 _sites: dict = {}  # by id of the Line and path: sites are many, and the same again in each step
 
 
+def site_of(traceback):
+    """``(Site, name)`` of an error: the innermost line of the user's in its traceback with the
+    module, and the function of the library that was called there; "" if none was.
+    """
+    line, module, name = None, None, ""
+    while traceback is not None:
+        frame = traceback.tb_frame
+        lines, method = _places._kind(frame)
+        if lines is not None:
+            line, name = _places._line(frame.f_code, traceback.tb_lineno), ""
+        elif not name and not f"{frame.f_globals.get('__name__')}.".startswith("minitensor.engine."):
+            name = frame.f_code.co_name.strip("_")
+        if method:
+            module = _places._module(frame) or module
+        traceback = traceback.tb_next
+    return _site(line, module), name
+
+
 def here(above=2):
     """The Site of the op that is running. above: how many frames are the engine's for certain: they
     are skipped, as Python makes an object of each frame that is looked at.
@@ -83,6 +101,10 @@ def here(above=2):
             if line is not None and module is not None:
                 break
         frame = frame.f_back
+    return _site(line, module)
+
+
+def _site(line, module):
     key = id(line), module  # a Line lives as long as _places
     found = _sites.get(key)
     if found is None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import is_narrow, np
 from minitensor.diagnosis import walk
 from minitensor.diagnosis.arrays import bad_in, host, number
 from minitensor.diagnosis.finding import Finding
+from minitensor.diagnosis.forward import Cause
+from minitensor.diagnosis.places import site_of
 from minitensor.diagnosis.reading import fault_of
 from minitensor.diagnosis.records import record_of
-from minitensor.diagnosis.results import finding_of_given
+from minitensor.diagnosis.results import finding_of, finding_of_given
 from minitensor.diagnosis.scales import greatest_of, power_below, relative_scale
 from minitensor.diagnosis.updates import label_of
 from minitensor.engine.autograd import backward_pass, raw, reachable
@@ -83,12 +86,16 @@ def _finding(error):
 
 
 def _refused(error):
-    """The Finding of an error about ids; any other is raised again."""
+    """The Finding of an error of the library about ids; any other is raised again."""
     text = str(error)
-    if "no target counts" in text or "are ignore_index" in text:
-        return Finding("mean over nothing", text, "cross_entropy")
-    if isinstance(error, IndexError) and any(words in text for words in OUTSIDE):
-        return Finding("id outside", text, text.partition(":")[0])
+    site, called = site_of(error.__traceback__)
+    if called and ("no target counts" in text or "are ignore_index" in text):
+        return finding_of(Cause("mean over nothing", text), "cross_entropy", "forward", site)
+    if called and isinstance(error, IndexError) and any(words in text for words in OUTSIDE):
+        named = re.match(r"(\w+)[:(]", text)  # the op, if the message begins with it
+        place = next((e.place for e in (error, error.__cause__) if hasattr(e, "place")), None)
+        cause = Cause("id outside", text, place, "the targets" if "target" in text else "the ids")
+        return finding_of(cause, named[1] if named else called, "forward", site)
     raise error
 
 

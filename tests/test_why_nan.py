@@ -191,9 +191,12 @@ FAULTS = {  # name: (a function that computes the loss, the cause, the op)
     "x / std(x)": (
         lambda: (lambda x: (x - x.mean()) / mt.std(x))(leaf([2.0, 2.0])).sum(), "division by a zero deviation", "divide",
     ),
+    "x / root of var(x)": (
+        lambda: (lambda x: (x - x.mean()) / mt.sqrt(mt.var(x)))(leaf([2.0, 2.0])).sum(), "division by a zero deviation", "divide",
+    ),
     "layer norm without eps": (
         lambda: F.layer_norm(leaf([[1.0, 1.0]]), mt.ones(2), mt.zeros(2), eps=0.0).sum(),
-        "division by a zero norm", "layer_norm_last",
+        "division by a zero deviation", "layer_norm_last",
     ),
     "two zero norms": (
         lambda: (lambda x: x.sum(axis=-1) / (mt.norm(x, axis=-1) * mt.norm(x, axis=-1)))(leaf([[1.0], [0.0]])).sum(),

@@ -65,11 +65,11 @@ _OF_OPS = {  # (cause, op): where the cause alone would tell what does not fit
     ("id outside", "cross_entropy"): f"{_CLASSES}, or leave a target out by ignore_index",
     ("id outside", "nll_loss"): f"{_CLASSES}, or leave a target out by ignore_index",
     ("id outside", "one_hot"): _CLASSES,
-    ("division by a zero norm", "layer_norm"): _EPS,
     ("division by a zero norm", "rms_norm"): _EPS,
     ("division by a zero deviation", "layer_norm"): _EPS,
 }
-_NUMBERS = {  # type: added to an operand of a root or logarithm, a distance from a bound, added to a divisor
+# By type: added to an operand of a root or logarithm; a distance from a bound; added to a divisor.
+_NUMBERS = {
     "float16": ("1e-4", "1e-3", "1e-2"),
     "bfloat16": ("1e-12", "1e-2", "1e-12"),
     "": ("1e-12", "1e-6", "1e-12"),

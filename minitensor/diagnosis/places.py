@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import weakref
 from dataclasses import dataclass
+from types import FrameType
 
 from minitensor.tracing.record import Line
 from minitensor.tracing.sources import PLAIN, Places
@@ -89,7 +90,8 @@ def here(above=2):
     """The Site of the op that is running. above: how many frames are the engine's for certain: they
     are skipped, as Python makes an object of each frame that is looked at.
     """
-    frame, line, module, kinds = sys._getframe(above), None, None, _places.kinds
+    frame: FrameType | None = sys._getframe(above)
+    line, module, kinds = None, None, _places.kinds
     while frame is not None:
         kind = kinds.get(id(frame.f_code)) or _places._kind(frame)
         if kind is not PLAIN:  # as ``Places.look`` does

@@ -5,6 +5,7 @@ and so have no node. Records hold no arrays.
 from __future__ import annotations
 
 import weakref
+from typing import Any
 
 from minitensor.diagnosis.arrays import Bad, bad_in
 from minitensor.diagnosis.forward import NORMS
@@ -58,7 +59,9 @@ def note(op, args, array, whole, site, fault=None):
     """Enter the result of an op. whole: it is finite. fault: see ``Record``; default: that of an
     operand, if the result is infinite too.
     """
-    inputs, deepest, known = [], 0, _records.get
+    inputs: Any = []
+    given: Any = ()
+    deepest, known = 0, _records.get
     for value in args:
         operand = value._array if isinstance(value, Tensor) else value
         reference = known(id(operand))
@@ -66,7 +69,6 @@ def note(op, args, array, whole, site, fault=None):
         if record is not None and record.depth > deepest:
             deepest = record.depth
         inputs.append(record)
-    given = ()
     if not whole:
         names = op.input_names(len(args))
         bad = [bad_in(value, name) for value, name, record in zip(args, names, inputs) if record is None]
@@ -113,7 +115,11 @@ def nearest_of(record):
 
 
 def name_of(record):
-    """The name of the op of a Record; of a product of norms that of the norm."""
+    """The name of the op of a Record; of a product of norms that of the norm, of the root of a
+    variance std.
+    """
+    if record.name == "sqrt" and any(one is not None and nearest_of(one).name == "var" for one in record.inputs):
+        return "std"
     if record.name != "multiply":
         return record.name
     factors = [nearest_of(one) for one in record.inputs if one is not None]

@@ -38,6 +38,8 @@ def maker_of_node(node):
         name = node.pullback.op_name
         if name == "multiply":  # of a product of norms that of the norm
             return next((maker for maker in map(maker_of_node, node.parents) if maker in NORMS), name)
+        if name == "sqrt" and maker_of_node(node.parents[0]) == "var":
+            return "std"
         if name not in MOVES or not node.parents:
             return name
         node = node.parents[0]
@@ -158,7 +160,10 @@ def within(name, error):
     if found is None or found.cause in (DATA, "undefined value", "unknown"):
         return None
     of = f"{found.of}, in {found.op} inside {name}"
-    return Cause(found.cause, f"inside {name}, in {found.op}: {found.what}", found.index, of)
+    cause, what = found.cause, f"inside {name}, in {found.op}: {found.what}"
+    if cause == "division by a zero norm" and name.startswith("layer_norm"):  # the root there is a deviation
+        cause, what = "division by a zero deviation", what.replace("a norm,", "a deviation,")
+    return Cause(cause, what, found.index, of)
 
 
 # --- whose fault ----------------------------------------------------------------------------------
@@ -248,7 +253,7 @@ def _scale(finding, cause, args, made):
     """
     most, limit = cause.details["exact"], greatest_of(made.dtype)
     factors = [value for value in args if isinstance(value, Tensor) and value.node is not None]
-    scaled = [value for value in factors if value.size == 1 and value.node.pullback is not None]
+    scaled = [value for value in factors if value.size == 1 and not value.is_leaf]
     if finding.op == "multiply" and made.size == 1 and scaled and len(factors) == 1:  # a loss, and a constant
         greatest = greatest_gradient(scaled[0])
         finding.loss_scale = power_below(limit / greatest) if greatest else None

@@ -72,9 +72,9 @@ def _of_function(function):
             return _refused(error)
     if not isinstance(loss, Tensor):
         raise TypeError(f"why_nan: the function must return the loss, a tensor, not {a_kind(loss)}")
-    error = fault_of(loss)
-    if error is not None:
-        return error.finding
+    due = fault_of(loss)
+    if due is not None:
+        return due.finding
     return finding_of_given(loss) if not finite(loss) and record_of(loss) else _of_tensor(loss)
 
 
@@ -93,7 +93,7 @@ def _refused(error):
         return finding_of(Cause("mean over nothing", text), "cross_entropy", "forward", site)
     if called and isinstance(error, IndexError) and any(words in text for words in OUTSIDE):
         named = re.match(r"(\w+)[:(]", text)  # the op, if the message begins with it
-        place = next((e.place for e in (error, error.__cause__) if hasattr(e, "place")), None)
+        place = getattr(error, "place", None) or getattr(error.__cause__, "place", None)
         cause = Cause("id outside", text, place, "the targets" if "target" in text else "the ids")
         return finding_of(cause, named[1] if named else called, "forward", site)
     raise error

@@ -12,6 +12,7 @@ cycles: the graph dies by reference counting when the last handle to its end goe
     shape     of the values, and so of the gradient
     dtype     of the gradient while the pass runs: that of the values, float32 if they have 16 bits
     watch     what somebody asked of this node: hooks, a gradient to be kept (``Watch``); often None
+    called_at who called the op, of nodes that are made under detect_anomaly alone (``call_of``)
 
 ``backward_pass`` visits nodes from the youngest to the oldest, in one loop; ``sums.py`` adds
 gradients up where paths meet.

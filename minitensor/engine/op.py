@@ -239,7 +239,7 @@ def _quick(op, run, observed=False):
             return Tensor(out)
         pick = pullback.pick
         saved = pullback.save([a], out, cpu, _NOTHING) if pick is None else pick((a, out))
-        made = Node(pullback, (node,), saved, out.shape, dtype)
+        made: Any = Node(pullback, (node,), saved, out.shape, dtype)
         if mode.anomaly:
             made.called_at = called_at
         return Tensor(out, made)
@@ -283,7 +283,7 @@ def _quick(op, run, observed=False):
             return Tensor(out)
         pick = pullback.pick
         saved = pullback.save([a, b], out, cpu, _NOTHING) if pick is None else pick((a, b, out))
-        made = Node(pullback, parents, saved, out.shape, dtype)
+        made: Any = Node(pullback, parents, saved, out.shape, dtype)
         if mode.anomaly:
             made.called_at = called_at
         return Tensor(out, made)

@@ -140,10 +140,10 @@ class Level(Observer):
         or if it refuses these (indices that repeat, lengths of 0) of ones, or of numbers that
         count along an axis.
         """
-        mine = [leaf for leaf in leaves if self.mine(leaf)]
-        counted = [functools.partial(_counting, axis) for axis in range(max(x.ndim for x in mine))]
+        depth = max((leaf.ndim for leaf in leaves if self.mine(leaf)), default=0)
+        fills: list[Any] = [zeros, ones, *(functools.partial(_counting, axis) for axis in range(depth))]
         refused = None
-        for fill in (zeros, ones, *counted):
+        for fill in fills:
             try:
                 return run([fill(x.shape, dtype=x.dtype, device=x.device) if self.mine(x) else x for x in leaves])
             except (ValueError, IndexError) as error:

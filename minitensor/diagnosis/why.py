@@ -39,9 +39,9 @@ def why_nan(loss: Tensor | Callable[[], Tensor]) -> Finding | Any:
     are known; nothing is deposited in ``.grad``. An infinity that an op of it makes is told even if
     the loss is finite in the end, but within ``no_grad`` only if the loss, or an op that is
     recorded, reads it. Of a tensor the recorded graph is looked at: what its nodes have saved, and
-    what can be computed again from it. If the loss is finite, the backward pass runs again (with its hooks, depositing nothing): call it before ``backward`` has
-    freed the graph, or write ``retain_graph=True`` there. What is not known is said in
-    ``finding.notes``.
+    what can be computed again from it. If the loss is finite, the backward pass runs again (with
+    its hooks, depositing nothing): call it before ``backward`` has freed the graph, or write
+    ``retain_graph=True`` there. What is not known is said in ``finding.notes``.
 
     A Finding has ``cause``, ``what``, ``cure``, ``op``, ``phase``, ``index`` and ``of``, ``rows``,
     ``module``, ``line``, ``chain``, ``loss_scale`` and ``notes``. The FloatingPointError of

@@ -300,8 +300,8 @@ def detect_anomaly(function=None):
     ``no_grad`` such an infinity is told when something reads it: an op that is recorded or makes
     NaN of it, or ``assign``. The message names the op, the line that called it, the statistics of
     its operands, and why: it holds the Finding of ``mt.why_nan``, which is the ``finding`` of the
-    error too. An optimiser's step raises for a gradient or a parameter that is not finite, before it is taken,
-    and for a parameter that it made so. Every op is checked, which costs a pass over its result;
-    use it to find a fault, not in production.
+    error too. An optimiser's step raises for a gradient or a parameter that is not finite, before
+    it is taken, and for a parameter that it made so. Every op is checked, which costs a pass over
+    its result; use it to find a fault, not in production.
     """
     return switch(function, anomaly=True, watched=True)

@@ -479,10 +479,32 @@ def test_a_cure_that_is_followed_cures(dtype):
         assert mt.why_nan(lambda cured=cured: cured(x, small, near, divisor).sum()) is None, f"{name}: {cure}"
 
 
+def test_a_fault_of_forward_is_the_same_within_no_grad():
+    for name in (
+        "log of 0",
+        "0 / 0",
+        "exp",
+        "softmax by hand",
+        "float16",
+        "inf - inf",
+        "infinity through ops",
+        "x / norm(x)",
+    ):
+        function = FAULTS[name][0]
+        open_one, closed = mt.why_nan(function), mt.why_nan(lambda function=function: mt.no_grad(function)())
+        assert (closed.cause, closed.op, closed.index) == (open_one.cause, open_one.op, open_one.index), (
+            f"{name}: {closed}"
+        )
+
+
 def test_words_that_fit():
     x = leaf([[5.0, 0.0]], "float32")
     finding = mt.why_nan(lambda: (x**-1).sum())
     assert (finding.index, finding.of) == ((0, 1), "x") and "the base" in finding.cure
+    for dtype, most in (("float32", 80), ("float16", 10)):
+        far = leaf([1000.0], dtype)
+        assert f"mt.clip(x, -{most}, {most})" in mt.why_nan(lambda far=far: mt.cosh(far)).cure
+        assert mt.why_nan(lambda far=far, most=most: mt.cosh(mt.clip(far, -most, most))) is None
     singular = leaf(np.ones((2, 2)))
     assert "mt.eye" in mt.why_nan(lambda: mt.linalg.slogdet(singular)[1]).cure
     assert "number of classes" in mt.why_nan(lambda: F.cross_entropy(x, [7])).cure

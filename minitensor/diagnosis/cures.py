@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["CAUSES", "cure_of"]
 
-CAUSES = {  # name: what to do about it. {small}, {near}, {divisor}: see ``_NUMBERS``
+CAUSES = {  # name: what to do about it. {small} and the like: see ``_NUMBERS``
     "log of 0 or less": "keep the operand above 0: mt.log(mt.maximum(x, {small})), log1p, or F.log_softmax in place of "
     "log(softmax); clamp inside, before the logarithm",
     "0 / 0": "add a small number such as {divisor} to the divisor, or choose both operands by mt.where before the division",
@@ -57,6 +57,10 @@ _OF_OPS = {  # (cause, op): where the cause alone would tell what does not fit
         "x / 0",
         "power",
     ): "keep the base away from 0, as in (x + {divisor}) ** y, or choose it by mt.where before the power",
+    **{
+        ("exp overflow", name): "clip the operand, as in mt.clip(x, -{exponent}, {exponent})"
+        for name in ("expm1", "sinh", "cosh")
+    },
     ("outside the domain", "arccosh"): "keep the operand above 1: mt.maximum(x, 1 + {near})",
     (
         "id outside",
@@ -68,11 +72,12 @@ _OF_OPS = {  # (cause, op): where the cause alone would tell what does not fit
     ("division by a zero norm", "rms_norm"): _EPS,
     ("division by a zero deviation", "layer_norm"): _EPS,
 }
-# By type: added to an operand of a root or logarithm; a distance from a bound; added to a divisor.
+# By type: added to an operand of a root or logarithm; a distance from a bound; added to a divisor;
+# for which exp has a value.
 _NUMBERS = {
-    "float16": ("1e-4", "1e-3", "1e-2"),
-    "bfloat16": ("1e-12", "1e-2", "1e-12"),
-    "": ("1e-12", "1e-6", "1e-12"),
+    "float16": ("1e-4", "1e-3", "1e-2", "10"),
+    "bfloat16": ("1e-12", "1e-2", "1e-12", "80"),
+    "": ("1e-12", "1e-6", "1e-12", "80"),
 }
 
 
@@ -83,8 +88,8 @@ def cure_of(cause: str, op: str, phase: str, dtype: Any) -> str:
     name = op.removesuffix("_last")
     words = _OF_OPS.get((cause, name), CAUSES[cause])
     kind = "" if dtype is None else str(dtype)
-    small, near, divisor = _NUMBERS.get(kind, _NUMBERS[""])
-    told = words.format(small=small, near=near, divisor=divisor)
-    if kind == "float16" and told != words:
+    small, near, divisor, exponent = _NUMBERS.get(kind, _NUMBERS[""])
+    told = words.format(small=small, near=near, divisor=divisor, exponent=exponent)
+    if kind == "float16" and told != words and cause != "exp overflow":
         told += " (what is smaller may vanish in float16: 1e-8 is 0 there, and 1 - 1e-6 is 1)"
     return told

@@ -165,24 +165,26 @@ def test_an_infinite_gradient_that_was_given_passes(function):
     assert np.isinf(x.grad.data).all()
 
 
-def test_few_calls_of_python_are_made_for_each_op():
-    # The time itself is in docs/howto/why-nan.md; calls can be counted without a clock.
-    w, calls = mt.ones(4, requires_grad=True), []
+def deep(function, calls):
+    """``function``, called that many calls deep."""
+    return deep(function, calls - 1) if calls else function()
 
-    def chain():
-        y = w
-        for _ in range(100):
-            y = mt.sin(y)
-        mt.grad(y, w, mt.ones(4))
+
+@pytest.mark.parametrize("around", [0, 200])
+def test_few_calls_of_python_are_made_for_each_op(around):
+    # The time itself is in docs/howto/why-nan.md; calls can be counted without a clock.
+    # What is around a script or a cell of a notebook is not looked at.
+    w, calls = mt.ones(4, requires_grad=True), []
+    script = compile("y = w\nfor _ in range(100):\n    y = mt.sin(y)\nmt.grad(y, w, mt.ones(4))", "<script>", "exec")
 
     def counted():
         with mt.detect_anomaly():
-            chain()
+            exec(script, {"w": w, "mt": mt})
             sys.setprofile(lambda frame, event, arg: calls.append(event))
-            chain()
+            exec(script, {"w": w, "mt": mt})
             sys.setprofile(None)
 
-    thread = threading.Thread(target=counted)  # its stack is not as deep as that of the tests
+    thread = threading.Thread(target=deep, args=(counted, around))  # not as deep as the tests themselves
     thread.start()
     thread.join()
     called = sum(event in ("call", "c_call") for event in calls) / 100

@@ -100,8 +100,8 @@ def here(above=2):
                 line = lines.get(frame.f_lasti) or _places.line_of(frame, lines)
             if method and module is None:
                 module = _places._module(frame)
-            if line is not None and module is not None:
-                break
+            if line is not None and (module is not None or frame.f_code.co_name == "<module>"):
+                break  # around a script or a cell of a notebook stands what runs it, and no module
         frame = frame.f_back
     return _site(line, module)
 

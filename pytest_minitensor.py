@@ -6,10 +6,14 @@ imports neither minitensor nor NumPy: the plugin itself, ``minitensor.testing.pl
 test has the marker or the fixture. How it is used: docs/howto/pytest-plugin.md.
 """
 
+from contextlib import suppress
+from pathlib import Path
+
 import pytest
 
 NAME = "minitensor-gradients"  # under which the plugin itself is registered
 EXAMPLES = {"ci": 25, "thorough": 200}
+EXPECTED = "failed as expected"  # a check that failed in a test that passed, or was to fail
 
 
 def pytest_addoption(parser):
@@ -31,6 +35,8 @@ def pytest_configure(config):
         raise pytest.UsageError(
             f"--gradients-report {options.gradients_report}: write a name that ends in .json or .html"
         )
+    if options.gradients_report and not hasattr(config, "workerinput"):
+        _try_to_write(options.gradients_report)
     if options.gradients_seed is None:
         from random import SystemRandom
 
@@ -42,6 +48,26 @@ def pytest_configure(config):
         config.pluginmanager.register(Gathered(config), f"{NAME}-gathered")
 
 
+def asks(item):
+    """Whether a test has the marker or the fixture, as far as its definition says."""
+    return bool(item.get_closest_marker("gradients")) or "gradients" in getattr(item, "fixturenames", ())
+
+
+def _try_to_write(name):
+    """A usage error if there can be no such file; one that is there stays as it is."""
+    path = Path(name)
+    new = not path.exists()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        raise pytest.UsageError(f"--gradients-report {name}: it cannot be written: {error.strerror}") from None
+    if new:
+        with suppress(OSError):
+            path.unlink()
+
+
 class Gathered:
     """The checks of a run, as plain data: those of tests in other processes come with their
     reports.
@@ -49,30 +75,57 @@ class Gathered:
 
     def __init__(self, config):
         self.config, self.checks, self.without = config, [], []
+        self.bare, self.busy = set(), set()  # tests that asked for checks and passed; those that made some
+        self.ran, self.told, self.problem = False, "", False
 
     def pytest_runtest_logreport(self, report):
-        """Take the checks that the report of a test brings, or that it asked for some and passed
-        without any.
-        """
-        if getattr(report, "gradients", None) == [] and report.passed:
+        """Take the checks that the report of a part of a test brings."""
+        self.ran = True
+        found = getattr(report, "gradients", None)
+        if found is None:
+            return
+        right = report.passed or hasattr(report, "wasxfail")
+        for check in found:
+            outcome = EXPECTED if right and check["outcome"] == "failed" else check["outcome"]
+            self.checks.append({**check, "outcome": outcome, "test": report.nodeid})
+        if found:
+            self.busy.add(report.nodeid)
+        if report.when == "call" and report.passed:
+            self.bare.add(report.nodeid)
+        if report.when == "teardown" and report.nodeid in self.bare - self.busy:
             self.without.append(report.nodeid)
-        self.checks += [{**check, "test": report.nodeid} for check in getattr(report, "gradients", ())]
+
+    def pytest_sessionfinish(self, session):
+        """Write the file if one was asked for, before the end of the run is printed."""
+        name = self.config.option.gradients_report
+        if not name or self.config.option.collectonly:
+            return
+        if not self.ran:
+            self.told = f"gradient checks: no test ran, {name} is not written"
+            return
+        from minitensor.testing import plugin
+
+        try:
+            self.told = plugin.written(self.config.option, self.checks)
+        except OSError as error:
+            self.told, self.problem = f"gradient checks: {name} cannot be written: {error.strerror}", True
+            if session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
     def pytest_terminal_summary(self, terminalreporter):
-        """The table, and the file if one was asked for."""
-        if self.checks or self.without or self.config.option.gradients_report:
+        """The table, and what became of the file."""
+        if self.checks or self.without:
             from minitensor.testing import plugin
 
             plugin.summary(terminalreporter, self.config.option, self.checks, self.without)
+        if self.told:
+            terminalreporter.line(self.told, red=self.problem)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
     """Load the plugin if a test asks for it."""
-    asked = any(
-        item.get_closest_marker("gradients") or "gradients" in getattr(item, "fixturenames", ()) for item in items
-    )
-    if asked and not config.pluginmanager.has_plugin(NAME):
+    if any(map(asks, items)) and not config.pluginmanager.has_plugin(NAME):
         from minitensor.testing import plugin
 
         config.pluginmanager.register(plugin.Collecting(), NAME)
@@ -85,5 +138,5 @@ def gradients(request):
     """
     from minitensor.testing import plugin
 
-    options = request.config.option
-    return plugin.Checks(EXAMPLES[options.gradients_profile], options.gradients_seed)
+    with plugin.opened(request) as checks:
+        yield checks

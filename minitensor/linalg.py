@@ -229,10 +229,16 @@ def qr(x, mode="reduced"):
             raise ValueError(
                 f'qr: mode "complete" has no gradient for more rows than columns, {x.shape}: write "reduced"'
             )
-        return QRResult(*map(Tensor, namespace(x.device).linalg.qr(_wide(x), mode="complete")))
+        return _of_values(x, "qr", QRResult, mode="complete")
     packed = d._qr(x)
     r = matrix_transpose(packed[..., rows:, :])
     return r if mode == "r" else QRResult(packed[..., :rows, :], r)
+
+
+@reads_values("x")
+def _of_values(x, name, kind, **settings):
+    """A decomposition that is no op, as its further vectors have no gradient."""
+    return kind(*map(Tensor, getattr(namespace(x.device).linalg, name)(_wide(x), **settings)))
 
 
 def _wide(x):
@@ -264,7 +270,7 @@ def svd(x, full_matrices=True, compute_uv=True):
                 f"svd: with full_matrices=True vectors of matrices that are not square, {x.shape}, have no gradient: "
                 "write full_matrices=False"
             )
-        return SVDResult(*map(Tensor, namespace(x.device).linalg.svd(_wide(x))))
+        return _of_values(x, "svd", SVDResult)
     if not compute_uv:
         return d.singular_values(x)
     packed = d._svd(x)

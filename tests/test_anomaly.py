@@ -3,6 +3,8 @@ is, and every NaN.
 """
 
 import math
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -95,6 +97,48 @@ def test_what_an_op_makes_is_found_beside_a_given_infinity(fault, tracked):
         fault(x)
 
 
+def test_an_infinity_within_no_grad_is_a_fault_for_what_reads_it():
+    w = mt.tensor([20.0, 20.0], requires_grad=True)
+
+    def trained(read=lambda metric, loss: loss):
+        loss = (w * w).mean()
+        with mt.no_grad():
+            metric = mt.exp(loss)  # infinite
+        loss = read(metric, loss)
+        mt.grad(loss, w)
+        return loss
+
+    # Shown, or cut off: nothing of it reaches the loss.
+    silent = (
+        lambda metric, loss: loss,
+        lambda metric, loss: loss * min(metric.item(), 100.0),
+        lambda metric, loss: loss * mt.no_grad(mt.minimum)(metric, 100.0),
+    )
+    for read in silent:
+        assert mt.why_nan(lambda read=read: trained(read)) is None
+        with mt.detect_anomaly(), np.errstate(all="ignore"):
+            trained(read)
+    told = (
+        (lambda metric, loss: loss / metric, "divide", ["exp", "divide"]),
+        (
+            lambda metric, loss: mt.no_grad(lambda: metric * 2 - metric)() * loss,
+            "subtract",
+            ["exp", "multiply", "subtract"],
+        ),
+        (lambda metric, loss: loss * mt.no_grad(mt.sqrt)(metric), "multiply", ["exp", "sqrt", "multiply"]),
+        (lambda metric, loss: [w.assign(metric + mt.zeros(2)), loss][1], "assign", ["exp", "add", "assign"]),
+    )
+    for read, reader, chain in told:
+        finding = mt.why_nan(lambda read=read: trained(read))
+        assert (finding.cause, finding.op) == ("exp overflow", "exp")
+        assert [step.op for step in finding.chain] == chain
+        assert f"it was made within mt.no_grad(), and read by {reader} at " in str(finding)
+        with mt.detect_anomaly(), np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="exp overflow"):
+            trained(read)
+    finding = mt.why_nan(lambda: mt.no_grad(lambda: mt.exp(w * 1000.0).sum())())
+    assert (finding.cause, [step.op for step in finding.chain]) == ("exp overflow", ["exp", "sum"])
+
+
 @pytest.mark.parametrize("create_graph", [False, True])
 @pytest.mark.parametrize(
     ("function", "values"),
@@ -119,3 +163,29 @@ def test_an_infinite_gradient_that_was_given_passes(function):
         y = function(x)
         y.backward(mt.full(y.shape, math.inf))
     assert np.isinf(x.grad.data).all()
+
+
+def deep(function, calls):
+    """``function``, called that many calls deep."""
+    return deep(function, calls - 1) if calls else function()
+
+
+@pytest.mark.parametrize("around", [0, 200])
+def test_few_calls_of_python_are_made_for_each_op(around):
+    # The time itself is in docs/howto/why-nan.md; calls can be counted without a clock.
+    # What is around a script or a cell of a notebook is not looked at.
+    w, calls = mt.ones(4, requires_grad=True), []
+    script = compile("y = w\nfor _ in range(100):\n    y = mt.sin(y)\nmt.grad(y, w, mt.ones(4))", "<script>", "exec")
+
+    def counted():
+        with mt.detect_anomaly():
+            exec(script, {"w": w, "mt": mt})
+            sys.setprofile(lambda frame, event, arg: calls.append(event))
+            exec(script, {"w": w, "mt": mt})
+            sys.setprofile(None)
+
+    thread = threading.Thread(target=deep, args=(counted, around))  # not as deep as the tests themselves
+    thread.start()
+    thread.join()
+    called = sum(event in ("call", "c_call") for event in calls) / 100
+    assert 10 < called < 110, called  # 83 when this was written, 148 before

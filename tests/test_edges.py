@@ -14,6 +14,39 @@ def test_nan_in_a_log_sum_stays_nan():
     assert np.isnan(F.log_softmax.definition(x[:1]).data).all()
 
 
+NAN_AT = {  # functions of a row whose value and whole gradient are NaN if one element is
+    "logsumexp": lambda x: mt.logsumexp(x, axis=-1),
+    "logaddexp": lambda x: mt.logaddexp(x[0], mt.logaddexp(x[1], x[2])),
+    "max": lambda x: mt.max(x, axis=-1),
+    "norm": mt.norm,
+    "std": mt.std,
+    "softmax": lambda x: F.softmax(x)[0],
+    "log_softmax": lambda x: F.log_softmax(x)[0],
+    "layer_norm": lambda x: F.layer_norm(x)[0],
+    "rms_norm": lambda x: F.rms_norm(x)[0],
+    "cross_entropy": lambda x: F.cross_entropy(x, 1),
+    "attention": lambda x: F.scaled_dot_product_attention(x[:1, None], x[:, None], np.ones((3, 1))).sum(),
+}
+
+
+@pytest.mark.parametrize("name", NAN_AT)
+def test_a_value_that_is_nan_has_no_clean_gradient(name):
+    # A zero would let an optimiser step on as if nothing were.
+    x = mt.tensor([np.nan, 1.0, 2.0], requires_grad=True)
+    for create_graph in (False, True):
+        with np.errstate(invalid="ignore"):
+            y = NAN_AT[name](x)
+            (slope,) = mt.grad(y, [x], create_graph=create_graph)
+        assert np.isnan(y.item())
+        assert np.isnan(slope.data).all(), slope
+
+
+def test_infinite_elements_share_the_gradient_of_a_log_sum():
+    x = mt.tensor([[np.inf, 1.0, np.inf], [-np.inf] * 3, [np.inf, np.nan, 0.0]], requires_grad=True)
+    slope = mt.grad(mt.logsumexp(x, axis=-1), x, mt.ones(3)).data
+    np.testing.assert_array_equal(slope, [[0.5, 0.0, 0.5], [0.0] * 3, [np.nan] * 3])
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_weight_of_a_sure_class_has_a_gradient_with_all_its_digits(smoothing):
     # The loss is log(1 + exp(-32)), of which log(sum) - max knows not one digit.

@@ -6,8 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+import pytest_minitensor
 
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,8 +89,91 @@ def test_the_page_and_a_random_seed(run, pytester):
     assert int(said.rpartition(" ")[2]) > 0
 
 
-def test_odd_options_are_told_before_the_tests(run):
+FIXTURES = """
+    import numpy as np
+    import pytest
+    import minitensor as mt
+    from minitensor.testing import gradcheck
+
+    wrong = mt.op(lambda xp, x: x * x, name="wrong")
+    wrong.vjp(lambda g, x: 3.0 * g * x)
+    ONE = [np.array([1.0])]
+
+    @pytest.fixture
+    def checked(gradients):
+        gradients.gradcheck(mt.exp, ONE, name="in setup")
+        yield
+        gradients.gradcheck(mt.exp, ONE, name="in teardown")
+
+    @pytest.fixture
+    def failing(gradients):
+        gradients.gradcheck(wrong, ONE, name="wrong in setup")
+
+    def test_fixture(checked):
+        pass
+
+    def test_failing(failing):
+        pass
+
+    @pytest.mark.gradients
+    def test_caught():
+        with pytest.raises(AssertionError):
+            gradcheck(wrong, ONE, name="caught")
+
+    @pytest.mark.xfail
+    def test_expected(gradients):
+        gradients.gradcheck(wrong, ONE, name="expected")
+"""
+
+BY_NAME = """
+    def test_by_name(request):
+        import numpy as np
+        import minitensor as mt
+
+        request.getfixturevalue("gradients").gradcheck(mt.exp, [np.array([1.0])])
+"""
+
+
+def test_checks_of_fixtures_and_checks_that_are_to_fail(run, pytester):
+    result = run("--gradients-report", "page.html", tests=FIXTURES)
+    result.assert_outcomes(passed=2, errors=1, xfailed=1)
+    result.stdout.fnmatch_lines_random([
+        "in setup * passed *::test_fixture", "in teardown * passed *::test_fixture", "wrong in setup * failed *::test_failing",
+        "caught * failed as expected *::test_caught", "expected * failed as expected *::test_expected",
+    ])  # fmt: skip
+    result.stdout.no_fnmatch_line("no gradient check ran *")
+    page = (pytester.path / "page.html").read_text(encoding="utf-8")
+    assert "5 checks, 1 failed, 2 as expected" in page and page.count("<tr class=failed>") == 1
+    # The whole message: the input, and what reproduces it.
+    assert "<pre>wrong in setup: the gradient of" in page and "input 0 (x) = np.array([1.]" in page
+    assert page.count("To see it again, paste:") == 3
+
+
+def test_a_fixture_that_is_asked_for_by_name_gathers(run, pytester):
+    result = run("--gradients-report", "a.json", tests=BY_NAME)
+    result.stdout.fnmatch_lines(["exp * passed *::test_by_name", "gradient checks: 1 written to a.json"])
+    result = run("--gradients-report", "a.json", "-k", "nothing", tests=BY_NAME)
+    result.stdout.fnmatch_lines(["gradient checks: no test ran, a.json is not written"])
+    run("--gradients-report", "a.json", "--collect-only", tests=BY_NAME)
+    assert len(json.loads((pytester.path / "a.json").read_text(encoding="utf-8"))["checks"]) == 1
+
+
+def test_a_report_that_cannot_be_written_any_more_fails_the_run(tmp_path):
+    (tmp_path / "gone").write_text("", encoding="utf-8")  # the folder has become a file
+    option = SimpleNamespace(
+        gradients_report=str(tmp_path / "gone" / "a.json"), gradients_profile="ci", gradients_seed=0, collectonly=False
+    )
+    gathered = pytest_minitensor.Gathered(SimpleNamespace(option=option))
+    session = SimpleNamespace(exitstatus=pytest.ExitCode.OK)
+    gathered.ran = True
+    gathered.pytest_sessionfinish(session)
+    assert session.exitstatus == pytest.ExitCode.INTERNAL_ERROR and "cannot be written: " in gathered.told
+
+
+def test_odd_options_are_told_before_the_tests(run, pytester):
+    (pytester.path / "folder.json").mkdir()
     for arguments, words in (
+        (["--gradients-report", "folder.json"], "*folder.json: it cannot be written: Is a directory"),
         (["--gradients-report", "checks.txt"], "*checks.txt: write a name that ends in .json or .html"),
         (["--gradients-seed", "-1"], "*--gradients-seed -1: a seed is 0 or more"),
     ):

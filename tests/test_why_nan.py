@@ -3,6 +3,7 @@ alarm.
 """
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn, optim
-from minitensor.diagnosis.finding import CAUSES
+from minitensor.diagnosis.cures import CAUSES
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 DATA, PARAMETER = "NaN or infinity in the data", "NaN or infinity in a parameter"
@@ -188,11 +189,14 @@ FAULTS = {  # name: (a function that computes the loss, the cause, the op)
         lambda: (leaf([[1.0, 1.0]]) * (lambda x: x / mt.norm(x))(mt.zeros((1, 2)))).sum(), "division by a zero norm", "divide",
     ),
     "x / std(x)": (
-        lambda: (lambda x: (x - x.mean()) / mt.std(x))(leaf([2.0, 2.0])).sum(), "division by a zero norm", "divide",
+        lambda: (lambda x: (x - x.mean()) / mt.std(x))(leaf([2.0, 2.0])).sum(), "division by a zero deviation", "divide",
+    ),
+    "x / root of var(x)": (
+        lambda: (lambda x: (x - x.mean()) / mt.sqrt(mt.var(x)))(leaf([2.0, 2.0])).sum(), "division by a zero deviation", "divide",
     ),
     "layer norm without eps": (
         lambda: F.layer_norm(leaf([[1.0, 1.0]]), mt.ones(2), mt.zeros(2), eps=0.0).sum(),
-        "division by a zero norm", "layer_norm_last",
+        "division by a zero deviation", "layer_norm_last",
     ),
     "two zero norms": (
         lambda: (lambda x: x.sum(axis=-1) / (mt.norm(x, axis=-1) * mt.norm(x, axis=-1)))(leaf([[1.0], [0.0]])).sum(),
@@ -286,6 +290,34 @@ def test_module_line_index_and_chain():
     assert "in module 1" in str(finding) and "sqrt (1) > linear (1.last) > mean" in str(finding)
 
 
+def test_an_id_outside_is_told_with_its_place():
+    class Net(nn.Module):
+        def __init__(self):
+            self.table = nn.Embedding(5, 3)
+
+        def forward(self, ids):
+            return self.table(ids)
+
+    net, x = Net(), leaf(np.ones((2, 5)))
+    finding = mt.why_nan(lambda: net(mt.tensor([[0, 1], [2, 9]])).sum())
+    assert (finding.op, finding.module, finding.index, finding.of) == ("embedding", "table", (1, 1), "the ids")
+    assert finding.line.text == "return self.table(ids)" and "9" in finding.what
+    places = {
+        "cross_entropy": (lambda: F.cross_entropy(x, mt.tensor([0, 9])), (1,), "the targets"),
+        "take": (lambda: mt.take(x, [1, 7], axis=1).sum(), (1,), "the ids"),
+        "take_along_axis": (lambda: mt.take_along_axis(x, mt.tensor([[0], [-6]]), axis=1).sum(), (1, 0), "the ids"),
+        "getitem": (lambda: x[[0, 1], [1, 7]].sum(), (1,), "the ids"),
+    }
+    for op, (function, index, of) in places.items():
+        finding = mt.why_nan(function)
+        assert (finding.cause, finding.op, finding.index, finding.of) == ("id outside", op, index, of), str(finding)
+        assert finding.line.path == __file__ and function.__code__.co_firstlineno == finding.line.number
+    ignored = mt.why_nan(lambda: F.cross_entropy(x, mt.tensor([-100, -100])))
+    assert (ignored.cause, ignored.line.path) == ("mean over nothing", __file__)
+    with pytest.raises(IndexError, match="list index out of range"):  # of Python's own
+        mt.why_nan(lambda: x[[0, 1][2]].sum())
+
+
 def test_rows_of_bad_data_are_told_where_they_came_in():
     layer = nn.Linear(3, 2)
     finding = mt.why_nan(lambda: mt.tanh(layer(mt.tensor(rows(1, 3), dtype="float32"))).sum())
@@ -356,6 +388,47 @@ def test_the_update_that_broke_a_parameter():
         sgd.step()
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_parameter_that_something_else_spoilt_is_no_fault_of_the_learning_rate(bad):
+    w, idle = leaf([1.0, 2.0]), leaf([bad])  # the second has no gradient, and is not updated
+    sgd = optim.SGD([w, idle], lr=0.1)
+
+    def train(spoil, after):
+        for i in range(3):
+            sgd.zero_grad()
+            loss = (w * w).sum()
+            loss.backward()
+            if i == 1 and not after:
+                w.assign(spoil)
+            sgd.step()
+            if i == 1 and after:
+                w.assign(spoil)
+        return loss
+
+    assert mt.why_nan(lambda: train([1.0, 2.0], False)) is None
+    for after in (False, True):
+        w.assign([1.0, 2.0])
+        finding = mt.why_nan(lambda after=after: train([1.0, bad], after))
+        assert (finding.cause, finding.index) == (PARAMETER, (1,))
+        assert "it was finite after them: assign(), or a file, wrote it since" in finding.what
+
+
+def test_a_spoilt_state_of_the_optimiser_is_no_fault_of_the_learning_rate():
+    w = leaf([1.0, 2.0])
+    adam = optim.Adam([w], lr=0.1)
+    (w * w).sum().backward()
+    adam.step()
+    saved = adam.state_dict()
+    saved["state"]["0"]["exp_avg"] = mt.tensor([0.1, math.nan])
+    adam.load_state_dict(saved)
+    with (
+        mt.detect_anomaly(),
+        pytest.raises(FloatingPointError, match="its exp_avg holds NaN, which an earlier") as caught,
+    ):
+        adam.step()
+    assert caught.value.finding.cause == "update with a bad gradient"
+
+
 def test_an_eps_of_0_divides_by_0():
     for kind in (optim.Adam, optim.RMSprop):
         w = leaf([1.0, 0.0])
@@ -370,6 +443,82 @@ def test_an_eps_of_0_divides_by_0():
         finding = mt.why_nan(train)
         assert (finding.cause, finding.phase, finding.index) == ("0 / 0", "update", (1,))
         assert "eps" in finding.what
+
+
+CURED = {  # a fault, and what its cure says of it, with the numbers that it names
+    "sqrt": (mt.sqrt, lambda x, small, near, divisor: mt.sqrt(x + small)),
+    "log": (mt.log, lambda x, small, near, divisor: mt.log(mt.maximum(x, small))),
+    "log1p": (lambda x: mt.log1p(x - 1.0), lambda x, small, near, divisor: mt.log1p(mt.maximum(x - 1.0, -1 + near))),
+    "arccos": (
+        lambda x: mt.arccos(x + 1.0), lambda x, small, near, divisor: mt.arccos(mt.clip(x + 1.0, -1 + near, 1 - near)),
+    ),
+    "arctanh": (
+        lambda x: mt.arctanh(x - 1.0), lambda x, small, near, divisor: mt.arctanh(mt.clip(x - 1.0, -1 + near, 1 - near)),
+    ),
+    "arccosh": (mt.arccosh, lambda x, small, near, divisor: mt.arccosh(mt.maximum(x, 1 + near))),
+    "divide": (lambda x: 1.0 / x, lambda x, small, near, divisor: 1.0 / (x + divisor)),
+    "power": (lambda x: x**-1, lambda x, small, near, divisor: (x + divisor) ** -1),
+    "root": (lambda x: x**0.5, lambda x, small, near, divisor: (x + small) ** 0.5),
+    "norm": (lambda x: x / mt.norm(x), lambda x, small, near, divisor: x / mt.maximum(mt.norm(x), divisor)),
+    "std": (lambda x: x / mt.std(x), lambda x, small, near, divisor: x / mt.maximum(mt.std(x), divisor)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_a_cure_that_is_followed_cures(dtype):
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    small, near, divisor = {"float16": (1e-4, 1e-3, 1e-2), "bfloat16": (1e-12, 1e-2, 1e-12)}.get(
+        dtype, (1e-12, 1e-6, 1e-12)
+    )
+    x = mt.tensor([0.0, 0.0], dtype=dtype, requires_grad=True)
+    for name, (fault, cured) in CURED.items():
+        cure = mt.why_nan(lambda fault=fault: fault(x).sum()).cure
+        named = {float(number) for number in re.findall(r"\b1e-\d+(?=\D)", cure.partition(" (what")[0] + " ")}
+        assert named and named <= {small, near, divisor}, f"{name}: {cure}"
+        assert mt.why_nan(lambda cured=cured: cured(x, small, near, divisor).sum()) is None, f"{name}: {cure}"
+
+
+def test_a_fault_of_forward_is_the_same_within_no_grad():
+    for name in (
+        "log of 0",
+        "0 / 0",
+        "exp",
+        "softmax by hand",
+        "float16",
+        "inf - inf",
+        "infinity through ops",
+        "x / norm(x)",
+    ):
+        function = FAULTS[name][0]
+        open_one, closed = mt.why_nan(function), mt.why_nan(lambda function=function: mt.no_grad(function)())
+        assert (closed.cause, closed.op, closed.index) == (open_one.cause, open_one.op, open_one.index), (
+            f"{name}: {closed}"
+        )
+
+
+def test_words_that_fit():
+    x = leaf([[5.0, 0.0]], "float32")
+    finding = mt.why_nan(lambda: (x**-1).sum())
+    assert (finding.index, finding.of) == ((0, 1), "x") and "the base" in finding.cure
+    for dtype, most in (("float32", 80), ("float16", 10)):
+        far = leaf([1000.0], dtype)
+        assert f"mt.clip(x, -{most}, {most})" in mt.why_nan(lambda far=far: mt.cosh(far)).cure
+        assert mt.why_nan(lambda far=far, most=most: mt.cosh(mt.clip(far, -most, most))) is None
+    singular = leaf(np.ones((2, 2)))
+    assert "mt.eye" in mt.why_nan(lambda: mt.linalg.slogdet(singular)[1]).cure
+    assert "number of classes" in mt.why_nan(lambda: F.cross_entropy(x, [7])).cure
+    # A product of two parameters is no loss that was scaled.
+    for shape in ((), (1,)):
+        h = mt.full(shape, 300.0, dtype="float16", requires_grad=True)
+        finding = mt.why_nan(lambda h=h: (h * h).sum())
+        assert finding.loss_scale is None and "float32" in finding.cure
+    # mt.where is named where it stands, and nowhere else.
+    zeros = leaf([0.0, 0.0])
+    spread = mt.why_nan(lambda: (zeros / (mt.sqrt(mt.mean(zeros * zeros)) + 1e-5)).sum())
+    behind = mt.why_nan(lambda: mt.where(zeros > 0, mt.sqrt(zeros), 0.0).sum())
+    assert spread.cause == behind.cause == "slope of a root at 0"
+    assert "where" not in str(spread).replace("  where: ", "") and "mt.where around" in behind.notes[0]
 
 
 def test_what_is_no_loss_is_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -112,13 +113,17 @@ def matmul(a, b, out=None):
 
 
 def check_ids(message, ids, low, high):
-    """Raise IndexError(message), its ``{id}`` filled in, for an id outside ``[low, high)``; a GPU
-    does so when it is next read.
+    """Raise IndexError(message), its ``{id}`` filled in, for an id outside ``[low, high)``, with
+    the place of the first such id as its attribute ``place``; a GPU does so when it is next read,
+    without the place.
     """
     if ids.size:
         least, greatest = int(ids.min()), int(ids.max())
         if least < low or greatest >= high:
-            raise IndexError(message.format(id=least if least < low else greatest))
+            bad = least if least < low else greatest
+            error: Any = IndexError(message.format(id=bad))
+            error.place = tuple(map(int, np.argwhere(ids == bad)[0]))
+            raise error
 
 
 def synchronize():

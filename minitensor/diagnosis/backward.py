@@ -7,11 +7,9 @@ from typing import Any
 
 from minitensor.backend import is_array, np
 from minitensor.diagnosis.arrays import at, element, first, number, place
-from minitensor.diagnosis.forward import LOGS, NORMS, Case, Cause
+from minitensor.diagnosis.forward import LOGS, ZERO_NORMS, Case, Cause
 
 __all__ = ["cause_of_gradient"]
-
-TRAP = "; mt.where around the result does not help, as the gradient is still computed there"
 
 
 def cause_of_gradient(case: Case, wanted: str, gradient: Any, pulled: Any) -> Cause:
@@ -41,8 +39,7 @@ def cause_of_gradient(case: Case, wanted: str, gradient: Any, pulled: Any) -> Ca
     if found is not None:
         name, words, culprit, value = found
         where = place(index, np.shape(value)) if is_array(value) else index
-        trap = TRAP if g == 0 else ""
-        return Cause(name, f"{words}: {element(culprit, value, index)}{trap}", where, culprit)
+        return Cause(name, f"{words}: {element(culprit, value, index)}", where, culprit, details={"idle": g == 0})
     bad = {key: value for key, value in {**case.given, "g": gradient}.items() if is_array(value)}
     for key, value in bad.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
@@ -84,7 +81,7 @@ def _by_op(case, wanted, names, x, y, out, g):
             return "negative base", "the slope of a power in its exponent is a logarithm of the base", first_name, value
     if name == "divide" and y == 0:
         maker = case.maker(names[1])
-        zero = "division by a zero norm" if maker in NORMS else "0 / 0" if x == 0 or out != out else "x / 0"
+        zero = ZERO_NORMS[maker][0] if maker in ZERO_NORMS else "0 / 0" if x == 0 or out != out else "x / 0"
         return zero, "a gradient is divided by 0", names[1], given[names[1]]
     if name in ("reciprocal", "divide") and math.isinf(out):
         return "x / 0", "a gradient is divided by 0", first_name, case.out if value is None else value

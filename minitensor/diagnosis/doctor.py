@@ -6,10 +6,10 @@ import contextlib
 from typing import Any
 
 from minitensor.backend import np
-from minitensor.diagnosis import gradients, places, results, updates, walk
+from minitensor.diagnosis import gradients, places, reading, results, updates, walk
 from minitensor.diagnosis.finding import Finding
 from minitensor.diagnosis.places import Site
-from minitensor.diagnosis.records import note
+from minitensor.diagnosis.records import due, note
 from minitensor.engine.mode import switched
 
 __all__ = ["Doctor"]
@@ -22,10 +22,14 @@ class Doctor:
     before_step = staticmethod(updates.before_step)
     after_step = staticmethod(updates.after_step)
 
-    def note(self, op: Any, args: Any, made: Any, whole: bool) -> Site:
-        """Enter who made an array; returns the place that called the op."""
-        site = places.here()
-        note(op, args, made, whole, site)
+    refuse_read = staticmethod(reading.refuse_read)
+
+    def note(self, op: Any, args: Any, made: Any, whole: bool, recorded: Any, fault: Any = None) -> Site:
+        """Enter who made an array; returns the place that called the op. See ``check_made``."""
+        if recorded and due:
+            reading.refuse_read(op.name, args)
+        site = places.here(4)  # here itself, this, check_made and the run of the op
+        note(op, args, made, whole, site, fault)
         return site
 
     def explained(self, error: FloatingPointError, how: Any, *seen: Any) -> FloatingPointError:
@@ -66,6 +70,7 @@ class Doctor:
             told: Any = error
             if getattr(told, "node", None) is not None:
                 told.finding.chain = gradients.path(roots, told.node) or told.finding.chain
+                gradients.note_trap(told.finding)
                 told.node = None
                 told.args = (f"{told.head}\n{told.finding}",)
             raise

@@ -12,6 +12,8 @@ from minitensor.diagnosis.arrays import at, element, first, number, place
 __all__ = ["Case", "Cause", "cause_of_result", "elementwise"]
 
 NORMS = frozenset("euclidean_norm std sqrt hypot".split())
+_NORM = "division by a zero norm", "a norm"
+ZERO_NORMS = {**dict.fromkeys(NORMS, _NORM), "std": ("division by a zero deviation", "a deviation")}  # and what it is
 LOGS = {"log": 0.0, "log2": 0.0, "log10": 0.0, "log1p": -1.0}
 EXPONENTIALS = frozenset("exp expm1 sinh cosh".split())
 DOMAINS = {  # op: whether a number is inside, and the domain in words
@@ -187,8 +189,8 @@ def elementwise(case: Case, index: tuple[int, ...]) -> Cause | None:
 
 def _culprit(case, name):
     names = list(case.given)
-    divisor = name in ("0 / 0", "x / 0", "division by a zero norm", "mean over nothing")
-    return names[1] if divisor and len(names) > 1 else names[0]
+    divisor = name in ("0 / 0", "x / 0", "division by a zero norm", "division by a zero deviation", "mean over nothing")
+    return names[1] if divisor and len(names) > 1 and case.name != "power" else names[0]
 
 
 def _logarithm(case, x, *_):
@@ -201,7 +203,8 @@ def _quotient(case, x, y):
         names = list(case.given)
         maker = case.maker(names[1])
         if maker in NORMS:
-            return "division by a zero norm", "the divisor, a norm, is 0"
+            cause, what = ZERO_NORMS[maker]
+            return cause, f"the divisor, {what}, is 0"
         if x == 0 and maker == "sum" and case.masked(names[1]):
             return "masked row", "each place of this row is masked: the sum of its exponentials is 0"
         counted = maker in ("sum", "count_nonzero") or isinstance(case.given[names[1]], (int, float))
@@ -216,8 +219,10 @@ def _quotient(case, x, y):
 def _reciprocal(case, x, *_):
     if x != 0:
         return None
-    if case.maker(next(iter(case.given))) in NORMS:
-        return "division by a zero norm", "the divisor, a norm, is 0"
+    maker = case.maker(next(iter(case.given)))
+    if maker in NORMS:
+        cause, what = ZERO_NORMS[maker]
+        return cause, f"the divisor, {what}, is 0"
     return "x / 0", "1 / 0"
 
 

@@ -20,17 +20,17 @@ from minitensor.diagnosis.results import (
     within,
 )
 from minitensor.diagnosis.scales import greatest_of, power_below, relative_scale
-from minitensor.engine.autograd import reachable
+from minitensor.engine.autograd import call_of, reachable
 from minitensor.engine.mode import switched
 from minitensor.engine.tensor import Tensor
 from minitensor.tracing.reading import numbers_of, saved_inputs, saved_output
 
-__all__ = ["finding_of_gradient", "finding_of_rounding", "path"]
+__all__ = ["finding_of_gradient", "finding_of_rounding", "note_trap", "path"]
 
 
 def finding_of_gradient(node, i, gradient, value):
     """The Finding of a bad gradient of input ``i`` of ``node``."""
-    op, site = node.pullback.op, node.watch.called_at if node.watch is not None else None
+    op, site = node.pullback.op, call_of(node)
     names = list(op.input_names(max([i, *numbers_of(node)]) + 1))
     saved, parents = saved_inputs(node), dict(zip(numbers_of(node), node.parents))
 
@@ -45,7 +45,8 @@ def finding_of_gradient(node, i, gradient, value):
     cause = cause_of_gradient(case, names[i], host(gradient), pulled)
     if cause.name in ("undefined value", "overflow") and hasattr(op, "definition"):
         cause = _inside_backward(node, gradient) or cause
-    finding = finding_of(cause, op.name, "backward", site)
+    finding = finding_of(cause, op.name, "backward", site, node.held)
+    finding.idle = cause.details.get("idle", False)
     if cause.given is not None and cause.given in names:
         k = names.index(cause.given)
         bad = bad_in(saved.get(k), cause.given)
@@ -65,7 +66,7 @@ def finding_of_rounding(node, gradient, dtype):
     index = tuple(int(i) for i in np.unravel_index(int(sizes.argmax()), sizes.shape))
     most, limit, name = float(sizes.max()), greatest_of(dtype), node.pullback.op_name
     what = f"the gradient of the result of {name} is {number(most)}, and products under mt.autocast take it in {dtype}"
-    site = node.watch.called_at if node.watch is not None else None
+    site = call_of(node)
     finding = finding_of(Cause("16-bit overflow", what, index, "g"), name, "backward", site)
     finding.loss_scale = power_below(limit / most)
     finding.notes.append(relative_scale(finding.loss_scale))
@@ -84,6 +85,14 @@ def _inside_backward(node, gradient):
         except FloatingPointError as error:
             return within(op.name, error)
     return None
+
+
+def note_trap(finding):
+    """Say of a bad gradient that a 0 came to, if mt.where stands behind it, why that does not
+    help.
+    """
+    if finding.idle and any(step.op == "where" for step in finding.chain):
+        finding.notes.append("mt.where around the result does not help, as the gradient is still computed there")
 
 
 def path(roots, end):

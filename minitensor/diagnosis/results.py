@@ -12,7 +12,7 @@ from minitensor.diagnosis.forward import NORMS, Case, Cause, cause_of_result
 from minitensor.diagnosis.places import Site
 from minitensor.diagnosis.records import MOVES, name_of, nearest, origin, record_of
 from minitensor.diagnosis.scales import greatest_gradient, greatest_of, power_below
-from minitensor.engine.autograd import reachable
+from minitensor.engine.autograd import call_of, reachable
 from minitensor.engine.mode import switched
 from minitensor.engine.tensor import Tensor
 
@@ -27,7 +27,7 @@ OVERFLOWS = ("overflow", "exp overflow", "16-bit overflow")
 
 def step_of(node):
     """A Step of the op of a node."""
-    site = node.watch.called_at if node.watch is not None else None
+    site = call_of(node)
     name = "leaf" if node.pullback is None else node.pullback.op_name
     return Step(name, site.module, site.line) if isinstance(site, Site) else Step(name)
 
@@ -38,6 +38,8 @@ def maker_of_node(node):
         name = node.pullback.op_name
         if name == "multiply":  # of a product of norms that of the norm
             return next((maker for maker in map(maker_of_node, node.parents) if maker in NORMS), name)
+        if name == "sqrt" and maker_of_node(node.parents[0]) == "var":
+            return "std"
         if name not in MOVES or not node.parents:
             return name
         node = node.parents[0]
@@ -77,7 +79,7 @@ def finding_of_result(op, args, arrays, params, made, site, maker=None, walk=Non
     cause = cause_of_result(case)
     if cause.name in ("undefined value", "overflow") and hasattr(op, "definition") and op.kernels:
         cause = _inside(op, arrays, params) or cause
-    finding = finding_of(cause, op.name, "forward", site)
+    finding = finding_of(cause, op.name, "forward", site, made.dtype)
     if cause.given in by_name:
         _blame_operand(finding, cause, by_name[cause.given], walk)
     if cause.name == "16-bit overflow":
@@ -107,12 +109,12 @@ def finding_of_given(value):
     return finding
 
 
-def finding_of(cause, name, phase, site):
-    """A Finding of a Cause in an op."""
+def finding_of(cause, name, phase, site, dtype=None):
+    """A Finding of a Cause in an op that computed for a type."""
     place = site if isinstance(site, Site) else Site(None, "")
     return Finding(
         cause.name, cause.what, name, phase, cause.index, cause.of, (), place.module, place.line,
-        [Step(name, place.module, place.line)],
+        [Step(name, place.module, place.line)], dtype=dtype if dtype is not None and is_narrow(dtype) else None,
     )  # fmt: skip
 
 
@@ -144,7 +146,7 @@ def _inside(op, arrays, params):
     """
     inputs = [Tensor(widen(a)) if is_array(a) else a for a in arrays]
     keywords = {key: value for key, value in params.items() if key != "needs"}
-    with switched(anomaly=True, watched=True, observer=None, autocast=None, grad=False):
+    with switched(anomaly=True, watched=True, observer=None, autocast=None, grad=True):
         try:
             op.definition(*inputs, **keywords)
         except FloatingPointError as error:
@@ -158,7 +160,10 @@ def within(name, error):
     if found is None or found.cause in (DATA, "undefined value", "unknown"):
         return None
     of = f"{found.of}, in {found.op} inside {name}"
-    return Cause(found.cause, f"inside {name}, in {found.op}: {found.what}", found.index, of)
+    cause, what = found.cause, f"inside {name}, in {found.op}: {found.what}"
+    if cause == "division by a zero norm" and name.startswith("layer_norm"):  # the root there is a deviation
+        cause, what = "division by a zero deviation", what.replace("a norm,", "a deviation,")
+    return Cause(cause, what, found.index, of)
 
 
 # --- whose fault ----------------------------------------------------------------------------------
@@ -198,7 +203,7 @@ def _blame_operand(finding, cause, value, walk):
 
 
 def _become(finding, other):
-    for name in ("cause", "what", "op", "index", "of", "rows", "module", "line", "loss_scale"):
+    for name in ("cause", "what", "op", "index", "of", "rows", "module", "line", "loss_scale", "dtype"):
         setattr(finding, name, getattr(other, name))
     finding.chain = other.chain + finding.chain
     finding.notes += other.notes
@@ -247,8 +252,9 @@ def _scale(finding, cause, args, made):
     too great.
     """
     most, limit = cause.details["exact"], greatest_of(made.dtype)
-    scaled = [value for value in args if isinstance(value, Tensor) and value.size == 1 and value.node is not None]
-    if finding.op == "multiply" and made.size == 1 and scaled:
+    factors = [value for value in args if isinstance(value, Tensor) and value.node is not None]
+    scaled = [value for value in factors if value.size == 1 and not value.is_leaf]
+    if finding.op == "multiply" and made.size == 1 and scaled and len(factors) == 1:  # a loss, and a constant
         greatest = greatest_gradient(scaled[0])
         finding.loss_scale = power_below(limit / greatest) if greatest else None
         finding.notes.append(f"the greatest finite number among the loss and its gradients is {number(greatest)}")

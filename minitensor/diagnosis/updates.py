@@ -63,12 +63,28 @@ def _wrong(array):
     return not bool(namespace(device_of(array)).isfinite(array).all())
 
 
+def _gradient_of(entry):
+    """The gradient of a parameter, as it was accumulated; None if it has none."""
+    node = entry.parameter.node
+    return None if node is None else raw(node.watch.grad)
+
+
+def _steps_of(optimizer):
+    """How many steps an optimiser has made."""
+    return max((entry.steps for entry in optimizer._entries), default=0)
+
+
 def before_step(optimizer):
-    """Raise if a gradient is not finite; it would spoil the parameters."""
+    """Raise if a gradient is not finite, which would spoil the parameter, or if a parameter is not
+    that is about to be updated: the update is not at fault.
+    """
     for entry in optimizer._entries:
-        node = entry.parameter.node
-        gradient = None if node is None else raw(node.watch.grad)
-        if gradient is None or not _wrong(gradient):
+        gradient = _gradient_of(entry)
+        if gradient is None:
+            continue
+        if not _wrong(gradient):
+            if _wrong(entry.parameter._array):
+                raise _error(optimizer, _of_parameter(optimizer, entry))
             continue
         bad = bad_in(gradient, entry.label)
         assert bad is not None
@@ -87,26 +103,39 @@ def before_step(optimizer):
 def after_step(optimizer):
     """Note the norms of a step that was made; raise if a parameter is not finite any more."""
     with np.errstate(all="ignore"):
+        gradients = [_gradient_of(entry) for entry in optimizer._entries]
         values = [entry.parameter._array for entry in optimizer._entries]
-        gradients = [raw(e.parameter.node.watch.grad) for e in optimizer._entries if e.parameter.node is not None]
+        values = [
+            p for p, g in zip(values, gradients) if g is not None or not _wrong(p)
+        ]  # what the step may have written
         slope, size = _norm([g for g in gradients if g is not None]), _norm(values)
-    step = max((entry.steps for entry in optimizer._entries), default=0)
+    step = _steps_of(optimizer)
     lr = optimizer._entries[0].group.get("lr", math.nan) if optimizer._entries else math.nan
     _histories.setdefault(optimizer, deque(maxlen=REMEMBERED)).append((step, lr, slope, size))
     if math.isfinite(size):
         return
-    for entry in optimizer._entries:
-        if _wrong(entry.parameter._array):
+    for entry, gradient in zip(optimizer._entries, gradients):
+        if gradient is not None and _wrong(entry.parameter._array):  # without one it was not updated
             bad = bad_in(entry.parameter._array, entry.label)
             assert bad is not None
-            gradient = host(raw(entry.parameter.node.watch.grad)) if entry.parameter.node is not None else None
-            if entry.group.get("eps") == 0 and gradient is not None and gradient[bad.index] == 0:
+            if entry.group.get("eps") == 0 and host(gradient)[bad.index] == 0:
                 raise _error(
                     optimizer,
                     Finding(
                         "0 / 0",
                         f"step {entry.steps} of {type(optimizer).__name__} made {entry.label} {number(bad.value)}: its gradient "
                         "there is 0, and eps, which is added to the divisor, is 0 as well",
+                        type(optimizer).__name__, "update", bad.index, entry.label,
+                    ),
+                )  # fmt: skip
+            spoilt = [key for key, value in entry.state.items() if key != "master" and np.isnan(host(value)).any()]
+            if spoilt:
+                raise _error(
+                    optimizer,
+                    Finding(
+                        "update with a bad gradient",
+                        f"step {entry.steps} of {type(optimizer).__name__} made {entry.label} {number(bad.value)} with a finite "
+                        f"gradient: its {', '.join(spoilt)} holds NaN, which an earlier gradient, or a file, brought",
                         type(optimizer).__name__, "update", bad.index, entry.label,
                     ),
                 )  # fmt: skip
@@ -119,6 +148,19 @@ def after_step(optimizer):
                     type(optimizer).__name__, "update", bad.index, entry.label, notes=_growth(optimizer),
                 ),
             )  # fmt: skip
+
+
+def _of_parameter(optimizer, entry):
+    """The Finding of a parameter that is not finite before its update, with a gradient that is."""
+    bad = bad_in(entry.parameter, entry.label)
+    assert bad is not None
+    words, _ = wrote(entry.parameter.node, entry.parameter, bad.index)
+    return Finding(
+        "NaN or infinity in a parameter",
+        f"{called(entry.label)} is {number(bad.value)} at {list(bad.index)} before step {entry.steps + 1} of "
+        f"{type(optimizer).__name__}, which has not been made: {words}",
+        type(optimizer).__name__, "update", bad.index, entry.label,
+    )  # fmt: skip
 
 
 def _error(optimizer, finding):
@@ -147,6 +189,9 @@ def wrote(node, array, index):
     if not entry.steps:
         return f"{name} has not updated it yet: its initial values, a file or assign() brought it", optimizer
     words = f"{name} has updated it in {entry.steps} step(s), with lr {lr} at last"
+    told = history_of(optimizer)
+    if told and told[-1][0] == _steps_of(optimizer) and math.isfinite(told[-1][3]):
+        return f"{words}; it was finite after them: assign(), or a file, wrote it since", optimizer
     spoilt = [key for key, value in entry.state.items() if key != "master" and _wrong(value)]
     gradient = raw(node.watch.grad)
     if gradient is not None:

@@ -9,7 +9,7 @@ from typing import Any
 from minitensor.backend import is_array, memory, namespace_of, np
 from minitensor.diagnosis.arrays import bad_in, host, number
 from minitensor.diagnosis.finding import Finding
-from minitensor.diagnosis.forward import NORMS
+from minitensor.diagnosis.forward import ZERO_NORMS
 from minitensor.diagnosis.results import finding_of_result, maker_of_node, step_of
 from minitensor.diagnosis.updates import called, entry_of, runaway, wrote
 from minitensor.engine.autograd import reachable
@@ -197,9 +197,9 @@ def _fault(node, values, masks):
             return None
         divisor = np.broadcast_to(host(inputs[1]), out.shape) if op.name == "divide" and i == 0 else None
         if divisor is not None and not divisor[bad.index]:
-            norm = maker_of_node(parents.get(1)) in NORMS
-            cause = "division by a zero norm" if norm else "0 / 0" if bad.nan else "x / 0"
-            words = f"{'a norm' if norm else 'the divisor'} is 0; the graph does not keep what was divided"
+            quotient = "0 / 0" if bad.nan else "x / 0"
+            cause, zero = ZERO_NORMS.get(maker_of_node(parents.get(1)), (quotient, "the divisor"))
+            words = f"{zero} is 0; the graph does not keep what was divided"
             return Finding(cause, words, op.name, "forward", bad.index)
         what = f"{names[i]} of {op.name}, a constant that the graph does not keep, came with {number(bad.value)}"
         return Finding("NaN or infinity in the data", what, op.name, "forward", bad.index, "the result", bad.rows)

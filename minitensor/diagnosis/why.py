@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from minitensor.backend import is_narrow, np
 from minitensor.diagnosis import walk
 from minitensor.diagnosis.arrays import bad_in, host, number
 from minitensor.diagnosis.finding import Finding
+from minitensor.diagnosis.forward import Cause
+from minitensor.diagnosis.places import site_of
+from minitensor.diagnosis.reading import fault_of
 from minitensor.diagnosis.records import record_of
-from minitensor.diagnosis.results import finding_of_given
+from minitensor.diagnosis.results import finding_of, finding_of_given
 from minitensor.diagnosis.scales import greatest_of, power_below, relative_scale
 from minitensor.diagnosis.updates import label_of
 from minitensor.engine.autograd import backward_pass, raw, reachable
@@ -33,11 +37,11 @@ def why_nan(loss: Tensor | Callable[[], Tensor]) -> Finding | Any:
     loss: the tensor, or a function without arguments that computes it. A function is run within
     ``mt.detect_anomaly()``, and its gradients are computed, so that lines, modules and all values
     are known; nothing is deposited in ``.grad``. An infinity that an op of it makes is told even if
-    the loss is finite in the end. Of a tensor the recorded graph is looked at: what
-    its nodes have saved, and what can be computed again from it. If the loss is finite, the
-    backward pass runs again (with its hooks, depositing nothing): call it before ``backward`` has
-    freed the graph, or write ``retain_graph=True`` there. What is not known is said in
-    ``finding.notes``.
+    the loss is finite in the end, but within ``no_grad`` only if the loss, or an op that is
+    recorded, reads it. Of a tensor the recorded graph is looked at: what its nodes have saved, and
+    what can be computed again from it. If the loss is finite, the backward pass runs again (with
+    its hooks, depositing nothing): call it before ``backward`` has freed the graph, or write
+    ``retain_graph=True`` there. What is not known is said in ``finding.notes``.
 
     A Finding has ``cause``, ``what``, ``cure``, ``op``, ``phase``, ``index`` and ``of``, ``rows``,
     ``module``, ``line``, ``chain``, ``loss_scale`` and ``notes``. The FloatingPointError of
@@ -68,6 +72,9 @@ def _of_function(function):
             return _refused(error)
     if not isinstance(loss, Tensor):
         raise TypeError(f"why_nan: the function must return the loss, a tensor, not {a_kind(loss)}")
+    due = fault_of(loss)
+    if due is not None:
+        return due.finding
     return finding_of_given(loss) if not finite(loss) and record_of(loss) else _of_tensor(loss)
 
 
@@ -79,12 +86,16 @@ def _finding(error):
 
 
 def _refused(error):
-    """The Finding of an error about ids; any other is raised again."""
+    """The Finding of an error of the library about ids; any other is raised again."""
     text = str(error)
-    if "no target counts" in text or "are ignore_index" in text:
-        return Finding("mean over nothing", text, "cross_entropy")
-    if isinstance(error, IndexError) and any(words in text for words in OUTSIDE):
-        return Finding("id outside", text, text.partition(":")[0])
+    site, called = site_of(error.__traceback__)
+    if called and ("no target counts" in text or "are ignore_index" in text):
+        return finding_of(Cause("mean over nothing", text), "cross_entropy", "forward", site)
+    if called and isinstance(error, IndexError) and any(words in text for words in OUTSIDE):
+        named = re.match(r"(\w+)[:(]", text)  # the op, if the message begins with it
+        place = getattr(error, "place", None) or getattr(error.__cause__, "place", None)
+        cause = Cause("id outside", text, place, "the targets" if "target" in text else "the ids")
+        return finding_of(cause, named[1] if named else called, "forward", site)
     raise error
 
 

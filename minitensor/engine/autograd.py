@@ -12,6 +12,7 @@ cycles: the graph dies by reference counting when the last handle to its end goe
     shape     of the values, and so of the gradient
     dtype     of the gradient while the pass runs: that of the values, float32 if they have 16 bits
     watch     what somebody asked of this node: hooks, a gradient to be kept (``Watch``); often None
+    called_at who called the op, of nodes that are made under detect_anomaly alone (``call_of``)
 
 ``backward_pass`` visits nodes from the youngest to the oldest, in one loop; ``sums.py`` adds
 gradients up where paths meet.
@@ -39,6 +40,7 @@ __all__ = [
     "Pullback",
     "Scatter",
     "backward_pass",
+    "call_of",
     "depositing",
     "new_leaf",
     "new_node",
@@ -58,7 +60,7 @@ _ALONE: Any = contextlib.nullcontext()
 class Node:
     """One recorded op, or a leaf. See the head of this file for the fields."""
 
-    __slots__ = ("order", "pullback", "parents", "saved", "shape", "dtype", "watch")
+    __slots__ = ("order", "pullback", "parents", "saved", "shape", "dtype", "watch", "called_at")
     held = None
 
     def __init__(self, pullback, parents, saved, shape, dtype, tick=memory.clock.__next__):
@@ -95,20 +97,24 @@ class Watch:
     """What somebody asked of a node: a deposited gradient, hooks. Leaves always have one."""
 
     __slots__ = (
-        "grad", "hooks", "retains_grad", "called_at", "grad_buffer", "array", "claimed", "loss_scale", "scale", "summed"
+        "grad", "hooks", "retains_grad", "grad_buffer", "array", "claimed", "loss_scale", "scale", "summed"
     )  # fmt: skip
 
     def __init__(self, retains_grad=False):
         self.grad = None  # a raw array; a Tensor if the pass was recorded, or somebody has read it
         self.hooks = {}  # by key, each a function of the gradient (raw, or Tensor) that returns the one to go on with
         self.retains_grad = retains_grad
-        self.called_at = None  # under detect_anomaly: the line that called the op
         self.array = None  # of a leaf: a weak reference to its array, for who asks why a value is NaN
         self.loss_scale = None  # of a scaled loss: by what it was multiplied
         self.scale = None  # of a gradient in ``grad``: by what it is multiplied; see loss_scale.py
         self.summed = False  # of a gradient in ``grad``: whether it holds a sum over several processes
         self.grad_buffer = None  # an array that an optimiser wants the gradient to be written to
         self.claimed = False  # a pass that is running may write there before it deposits
+
+
+def call_of(node):
+    """The place that called the op of a node, known if that was under detect_anomaly; else None."""
+    return getattr(node, "called_at", None)
 
 
 def watch(node):

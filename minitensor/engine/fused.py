@@ -26,8 +26,8 @@ from typing import Any, Generic, ParamSpec, overload
 
 from minitensor.backend import cpu, is_array, is_floating, memory, namespace_of, np, on, widen
 from minitensor.engine.autocast import KEPT, cast_call, rounded
-from minitensor.engine.autograd import backward_pass, new_node, watch
-from minitensor.engine.messages import a_kind
+from minitensor.engine.autograd import backward_pass, new_node
+from minitensor.engine.messages import a_kind, all_finite
 from minitensor.engine.mode import current_mode
 from minitensor.engine.op import alias
 from minitensor.engine.primitive import NUMBERS, Primitive, check_made, check_pulled, check_rounded, refuse_stale
@@ -129,7 +129,8 @@ class Fused(Primitive, Generic[P]):
             floats = [a for a in arrays if is_array(a) and is_floating(a.dtype)]  # ids and lengths widen nothing
             out = self.narrow(out, floats)
         if mode.anomaly:
-            called_at = check_made(self, args, arrays, params, out, lambda given: self._value(kernel, xp, *given))
+            recorded = recording if mode.grad else None
+            called_at = check_made(self, args, arrays, params, out, recorded, kernel, xp)
         if not recording:
             return Tensor(out)
         params.pop("needs", None)
@@ -138,7 +139,7 @@ class Fused(Primitive, Generic[P]):
             pullback = self.pullbacks[key] = KernelPullback(self, wanted, rounds, bool(narrow))
         node = new_node(pullback, parents, (backward, memory.reference(out), params, *arrays), out)
         if mode.anomaly:
-            watch(node).called_at = called_at
+            node.called_at = called_at
         return Tensor(out, node)
 
     def _narrow_kernel(self, xp, arrays, dtype):
@@ -232,6 +233,8 @@ class KernelPullback:
         """Under detect_anomaly: raise at the first non-finite gradient that the kernel made of
         finite numbers.
         """
+        if self.rounds is None and all_finite(pulled):
+            return
         params = node.saved[2]
         if self.rounds is not None:
             gradient = check_rounded(self.op, node, gradient, self.rounds)

@@ -9,8 +9,20 @@ from types import FrameType
 from minitensor.backend import device_of, is_array, is_floating, namespace, np
 from minitensor.engine import library
 
-__all__ = ["a_kind", "call_site", "describe", "finite", "is_fault", "nonfinite_error", "out_of_memory"]
+__all__ = [
+    "a_kind",
+    "all_finite",
+    "call_site",
+    "describe",
+    "finite",
+    "holds_nan",
+    "is_fault",
+    "nonfinite_error",
+    "out_of_memory",
+]
 
+_NDARRAY, _FLOAT32, _FLOAT64 = np.ndarray, np.dtype(np.float32), np.dtype(np.float64)
+_FEW = 16  # elements that are added up in Python sooner than NumPy is called
 _PLAIN = 0.7  # within the domain of every function there is, and nowhere near a pole
 
 
@@ -58,10 +70,28 @@ def finite(value):
     """Whether no element of a floating array (or of the array of a Tensor or Scatter) is NaN or
     infinite.
     """
-    value = _array_of(value)
+    value = value if value.__class__ is _NDARRAY else _array_of(value)
+    if value.__class__ is _NDARRAY and (value.dtype is _FLOAT64 or value.dtype is _FLOAT32):
+        if value.size <= _FEW and math.isfinite(sum(value.ravel().tolist())):  # else one is not, or the sum overflowed
+            return True
+        return np.count_nonzero(np.isfinite(value)) == value.size
     if not is_array(value) or not (is_floating(value.dtype) or value.dtype.kind == "c"):
         return True
     return bool(namespace(device_of(value)).isfinite(value).all())
+
+
+def all_finite(values):
+    """The same of several, some of which may be None."""
+    for value in values:
+        if value is not None and not finite(value):
+            return False
+    return True
+
+
+def holds_nan(value):
+    """Whether an element of a floating array (or of the array of a Tensor or Scatter) is NaN."""
+    array = _array_of(value)
+    return bool(namespace(device_of(array)).isnan(array).any())
 
 
 def is_fault(value, given, again):
@@ -74,8 +104,7 @@ def is_fault(value, given, again):
     """
     if finite(value):
         return False
-    array = _array_of(value)
-    if namespace(device_of(array)).isnan(array).any():
+    if holds_nan(value):
         return True
     found: list = []
     with np.errstate(all="ignore"):

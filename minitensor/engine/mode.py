@@ -296,10 +296,12 @@ def detect_anomaly(function=None):
     value, in forward or backward.
 
     An infinity that an op was given, such as a mask of one's own for a softmax, and what comes of
-    it is no fault; one that an op made of finite numbers is, and so is every NaN. The message names
-    the op, the line that called it, the statistics of its operands, and why: it holds the Finding
-    of ``mt.why_nan``, which is the ``finding`` of the error too. An optimiser's step raises for a
-    gradient that is not finite, before it is taken, and for a parameter that it made so. Every op
-    is checked, which costs a pass over its result; use it to find a fault, not in production.
+    it is no fault; one that an op made of finite numbers is, and so is every NaN. Within
+    ``no_grad`` such an infinity is told when something reads it: an op that is recorded or makes
+    NaN of it, or ``assign``. The message names the op, the line that called it, the statistics of
+    its operands, and why: it holds the Finding of ``mt.why_nan``, which is the ``finding`` of the
+    error too. An optimiser's step raises for a gradient or a parameter that is not finite, before
+    it is taken, and for a parameter that it made so. Every op is checked, which costs a pass over
+    its result; use it to find a fault, not in production.
     """
     return switch(function, anomaly=True, watched=True)

@@ -33,7 +33,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, overload
 
 from minitensor.backend import cpu, is_array, is_floating, is_narrow, memory, np, on, widen
 from minitensor.engine.autocast import cast_call
-from minitensor.engine.autograd import Node, new_node, watch
+from minitensor.engine.autograd import Node, new_node
 from minitensor.engine.mode import current_mode
 from minitensor.engine.primitive import NUMBERS, Primitive, check_made
 from minitensor.engine.pullback import RulePullback, VariadicPullback, WidePullback
@@ -130,7 +130,8 @@ class Op(Primitive, Generic[P]):
             out = self.apart(out, [arrays[i] for i in given], params)
         made = out if usual else self.narrow(out, arrays, params.get("dtype"))
         if mode.anomaly:
-            called_at = check_made(self, args, arrays, params, made, lambda given: self._value(function, xp, *given))
+            recorded = bool(wanted) if mode.grad else None
+            called_at = check_made(self, args, arrays, params, made, recorded, function, xp)
         if not wanted or not mode.grad or not is_floating(out.dtype):
             return Tensor(made)
         if self.rules is None:
@@ -148,7 +149,7 @@ class Op(Primitive, Generic[P]):
         saved = pullback.save(arrays, out, xp, params)  # out: what is saved is not rounded
         node = new_node(pullback, tuple(parents), (*saved, tuple(wanted)) if self.variadic else saved, made)
         if mode.anomaly:
-            watch(node).called_at = called_at
+            node.called_at = called_at
         return Tensor(made, node)
 
     def run_observed(self, args, params):
@@ -217,7 +218,7 @@ def _quick(op, run, observed=False):
         if (
             a.__class__ is not _NDARRAY
             or (a.dtype is not _FLOAT32 and a.dtype is not _FLOAT64)
-            or (mode.watched and (mode.anomaly or not observed))
+            or (mode.watched and not observed and (mode.observer is not None or mode.autocast is not None))
         ):
             return run((x,), {})
         node = x.node
@@ -231,11 +232,17 @@ def _quick(op, run, observed=False):
         if out.__class__ is not _NDARRAY or (dtype := out.dtype) is not _FLOAT32:
             out = op.finish(out, (a,), cpu)
             dtype = out.dtype
+        if mode.anomaly:
+            recorded = pullback is not _NONE if mode.grad else None
+            called_at = check_made(op, (x,), (a,), _NOTHING, out, recorded, function, cpu)
         if pullback is _NONE:
             return Tensor(out)
         pick = pullback.pick
         saved = pullback.save([a], out, cpu, _NOTHING) if pick is None else pick((a, out))
-        return Tensor(out, Node(pullback, (node,), saved, out.shape, dtype))
+        made: Any = Node(pullback, (node,), saved, out.shape, dtype)
+        if mode.anomaly:
+            made.called_at = called_at
+        return Tensor(out, made)
 
     def binary(x, y):
         if isinstance(x, Tensor):
@@ -249,7 +256,7 @@ def _quick(op, run, observed=False):
         else:
             b, right, usual = y, None, usual and y.__class__ in NUMBERS
         mode = mode_of()
-        if not usual or (mode.watched and (mode.anomaly or not observed)):
+        if not usual or (mode.watched and not observed and (mode.observer is not None or mode.autocast is not None)):
             return run((x, y), {})
         parents: tuple[Any, ...]
         if not mode.grad or left is right is None:
@@ -269,11 +276,17 @@ def _quick(op, run, observed=False):
         if out.__class__ is not _NDARRAY or (dtype := out.dtype) is not _FLOAT32:
             out = op.finish(out, (a, b), cpu)
             dtype = out.dtype
+        if mode.anomaly:
+            recorded = pullback is not _NONE if mode.grad else None
+            called_at = check_made(op, (x, y), (a, b), _NOTHING, out, recorded, function, cpu)
         if pullback is _NONE:
             return Tensor(out)
         pick = pullback.pick
         saved = pullback.save([a, b], out, cpu, _NOTHING) if pick is None else pick((a, b, out))
-        return Tensor(out, Node(pullback, parents, saved, out.shape, dtype))
+        made: Any = Node(pullback, parents, saved, out.shape, dtype)
+        if mode.anomaly:
+            made.called_at = called_at
+        return Tensor(out, made)
 
     return unary if op.arity == 1 else binary if op.arity == 2 else None
 

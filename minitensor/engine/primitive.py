@@ -16,10 +16,19 @@ from minitensor.backend import cpu, holds_numbers, is_array, is_floating, is_nar
 from minitensor.engine import library
 from minitensor.engine.arraylike import plain_array
 from minitensor.engine.autocast import casts_of, rounded
-from minitensor.engine.autograd import raw
+from minitensor.engine.autograd import call_of, raw
 from minitensor.engine.axes import read_ints
 from minitensor.engine.front_door import refusal
-from minitensor.engine.messages import a_kind, call_site, describe, finite, is_fault, nonfinite_error, out_of_memory
+from minitensor.engine.messages import (
+    a_kind,
+    call_site,
+    describe,
+    finite,
+    holds_nan,
+    is_fault,
+    nonfinite_error,
+    out_of_memory,
+)
 from minitensor.engine.settings import plain
 from minitensor.engine.tensor import Tensor, asarray
 
@@ -293,18 +302,25 @@ def refuse_stale(op_name, array, order):
         )
 
 
-def check_made(op, args, arrays, params, made, again):
-    """Under detect_anomaly: raise if ``made``, what the op made of ``arrays``, is a fault of the
-    op: see ``is_fault``. Returns the place that called the op.
+def check_made(op, args, arrays, params, made, recorded, function, xp):
+    """Under detect_anomaly: raise if ``made``, what the ``function`` of the op made of ``arrays``,
+    is a fault of the op: see ``is_fault``. Returns the place that called the op.
+
+    recorded: whether the result becomes a node; None within no_grad, where an infinity is a fault
+    only for what reads it: see ``diagnosis/reading.py``.
     """
     doctor, whole = library.doctor, finite(made)
-    if whole or not is_fault(made, (arrays, params), again):
-        return call_site() if doctor is None else doctor.note(op, args, made, whole)
+    if whole or not is_fault(made, (arrays, params), lambda given: op._value(function, xp, *given)):
+        return call_site() if doctor is None else doctor.note(op, args, made, whole, recorded)
     operands = list(zip(op.input_names(len(arrays)), arrays))
     if doctor is None:
         raise nonfinite_error(op.name, "forward", made, operands, call_site())
+    doctor.refuse_read(op.name, args)
     error = nonfinite_error(op.name, "forward", made, operands, doctor.site())
-    raise doctor.explained(error, doctor.of_result, op, args, arrays, params, made)
+    error = doctor.explained(error, doctor.of_result, op, args, arrays, params, made)
+    if recorded is None and not holds_nan(made):
+        return doctor.note(op, args, made, False, None, error)
+    raise error
 
 
 def check_pulled(op, wanted, node, gradient, pulled, saved, again):
@@ -321,7 +337,7 @@ def check_pulled(op, wanted, node, gradient, pulled, saved, again):
             continue
         spoilt = node.parents[k].pullback is None and not finite(value) and any(map(_infinite, saved))
         if spoilt or is_fault(value, given, lambda given, k=k: again(*given)[k]):
-            where = node.watch.called_at if node.watch is not None else None
+            where = call_of(node)
             operands = [("g", gradient), *((f"saved {k}", v) for k, v in enumerate(node.saved) if is_array(v))]
             error = nonfinite_error(op.name, f"backward, gradient of {names[i]}", value, operands, where)
             if library.doctor is not None:
@@ -339,7 +355,7 @@ def check_rounded(op, node, gradient, dtype):
     """
     taken = rounded(gradient, dtype)
     if not finite(taken) and finite(gradient):
-        where = node.watch.called_at if node.watch is not None else None
+        where = call_of(node)
         error = nonfinite_error(op.name, f"backward, gradient rounded to {dtype}", taken, [("g", gradient)], where)
         if library.doctor is not None:
             error = library.doctor.explained(error, library.doctor.of_rounding, node, gradient, dtype)

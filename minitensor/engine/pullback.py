@@ -14,6 +14,7 @@ from typing import Any
 from minitensor.backend import is_array, memory, namespace, widen
 from minitensor.engine.autocast import in_16_bits, rounded
 from minitensor.engine.library import namespace_on
+from minitensor.engine.messages import all_finite
 from minitensor.engine.primitive import check_pulled, check_rounded, refuse_stale
 from minitensor.engine.tensor import Tensor
 
@@ -162,6 +163,8 @@ class RulePullback:
         """Under detect_anomaly: raise at the first non-finite gradient that a rule made of finite
         numbers.
         """
+        if self.rounds is None and all_finite(pulled):
+            return
         if self.rounds is not None:
             gradient = check_rounded(self.op, node, gradient, self.rounds)
 

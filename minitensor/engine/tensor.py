@@ -15,6 +15,7 @@ from minitensor.engine.arraylike import array_of, holds_tensors
 from minitensor.engine.autograd import Node, depositing, new_leaf, watch
 from minitensor.engine.hooks import Handle
 from minitensor.engine.messages import a_kind
+from minitensor.engine.mode import current_mode
 
 __all__ = ["Tensor", "asarray", "tensor"]
 
@@ -262,6 +263,8 @@ class Tensor(Attached):
                 "mt.tensor(x) for a copy that can be overwritten"
             )
         given: Any = value._array if isinstance(value, Tensor) else value
+        if library.doctor is not None and current_mode.get().anomaly:
+            library.doctor.refuse_read("assign", (value,))
         if (capture := capturing()) is not None:
             capture.touched += [self, value] if isinstance(value, Tensor) else [self]
             capture.each_time(lambda: memory.record_write(self._array, self.name), lambda: None)

@@ -219,10 +219,10 @@ def logsumexp(xp, x, /, axis=None, *, keepdims=False):
 
 @logsumexp.vjp
 def _(xp, g, x, out, axis):
-    # dL/dx_i = g exp(x_i - out). If out is infinite, the difference is undefined: the greatest
-    # element's place is taken instead.
+    # dL/dx_i = g exp(x_i - out), NaN of a row that holds NaN. If out is infinite, the difference is
+    # undefined: the greatest element's place is taken instead.
     out = keep(out, x.shape, axis)
-    known = xp.isfinite(out)
+    known = xp.logical_not(xp.isinf(out))
     share = xp.exp(xp.where(known, x, -math.inf) - xp.where(known, out, 0.0))
     infinite = xp.equal(x, math.inf).astype(share.dtype)
     count = infinite.sum(axis=axis, keepdims=True)

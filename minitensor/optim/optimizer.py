@@ -105,8 +105,8 @@ class Optimizer:
     def step(self) -> None:
         """Update every parameter that has a gradient. Raises if a hyper-parameter has been set to
         what none can be; RuntimeError if a gradient is still multiplied by the scale of a
-        ``GradScaler``; under detect_anomaly FloatingPointError, before the update if a gradient is
-        not finite, after it if a parameter has become so.
+        ``GradScaler``; under detect_anomaly FloatingPointError, before the update if a gradient or
+        its parameter is not finite, after it if a parameter has become so.
         """
         for group in self.param_groups:
             self.check(group)

@@ -67,7 +67,7 @@ def collected(check: Callable[P, R]) -> Callable[P, R]:
                 "error": None if error is None else float(error),
             }
         except Exception as error:
-            entry["message"] = str(error).partition("\n")[0]
+            entry["message"] = str(error)
             raise
         finally:
             entry["seconds"] = time.perf_counter() - started

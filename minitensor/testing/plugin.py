@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,12 @@ import pytest
 from minitensor.testing.check import check_op
 from minitensor.testing.collected import collecting
 from minitensor.testing.gradients import Report, gradcheck, gradgradcheck
+from pytest_minitensor import EXAMPLES, EXPECTED, NAME, asks
 
-__all__ = ["Checks", "Collecting", "summary"]
+__all__ = ["Checks", "Collecting", "opened", "summary", "written"]
 
 if TYPE_CHECKING:
-    pass
+    from collections.abc import Iterator
 
 COLUMNS = ("op", "check", "checked", "kinks", "worst error", "outcome", "test")
 KEY = pytest.StashKey[list]()
@@ -50,34 +52,50 @@ class Checks:
 
 
 class Collecting:
-    """Gathers the checks of each test that has the marker or the fixture, and lets its report carry
-    them.
+    """Gathers the checks of each test that asks for it, in its fixtures too, and lets the reports
+    of its setup, its call and its teardown carry them.
     """
 
     @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtest_call(self, item):
-        """While the test runs, its checks are gathered."""
-        if not item.get_closest_marker("gradients") and "gradients" not in getattr(item, "fixturenames", ()):
+    def pytest_runtest_protocol(self, item):
+        """From the first fixture to the last teardown checks are gathered."""
+        if not asks(item):
             yield
             return
         with collecting(item.stash.setdefault(KEY, [])):
             yield
 
     @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtest_makereport(self, item, call):
+    def pytest_runtest_makereport(self, item):
         """Reports travel between processes, and attributes of plain data with them."""
         made = yield
-        if call.when == "call" and KEY in item.stash:
-            made.get_result().gradients = item.stash[KEY]
+        if KEY in item.stash:
+            made.get_result().gradients = list(item.stash[KEY])
+            item.stash[KEY].clear()
+
+
+@contextmanager
+def opened(request: Any) -> Iterator[Checks]:
+    """The fixture ``gradients``. If a test has asked for it by ``getfixturevalue`` checks are
+    gathered from here on.
+    """
+    plugins, options = request.config.pluginmanager, request.config.option
+    checks = Checks(EXAMPLES[options.gradients_profile], options.gradients_seed)
+    if asks(request.node):
+        yield checks
+        return
+    if not plugins.has_plugin(NAME):
+        plugins.register(Collecting(), NAME)
+    with collecting(request.node.stash.setdefault(KEY, [])):
+        yield checks
 
 
 def summary(terminal, options, checks, without=()):
     """Print the table of ``checks``, dicts as ``collected`` makes them, and the tests ``without``
-    one; write the report.
+    one.
     """
-    how = f"profile {options.gradients_profile}, seed {options.gradients_seed}"
     if checks:
-        terminal.section(f"gradient checks: {how}")
+        terminal.section(f"gradient checks: {_how(options)}")
         for line in _lines([COLUMNS, *map(_row, checks)]):
             terminal.line(line)
         terminal.line(
@@ -87,11 +105,18 @@ def summary(terminal, options, checks, without=()):
         terminal.line(
             f"no gradient check ran in {test}, which passed (those of other threads are not seen)", yellow=True
         )
-    if options.gradients_report:
-        path = Path(options.gradients_report)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_page(how, checks) if path.suffix == ".html" else _json(options, checks))
-        terminal.line(f"gradient checks: {len(checks)} written to {path}")
+
+
+def written(options: Any, checks: list[dict]) -> str:
+    """Write the report; returns what became of it in words. OSError if it cannot be written."""
+    path = Path(options.gradients_report)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_page(_how(options), checks) if path.suffix == ".html" else _json(options, checks))
+    return f"gradient checks: {len(checks)} written to {path}"
+
+
+def _how(options):
+    return f"profile {options.gradients_profile}, seed {options.gradients_seed}"
 
 
 def _row(check):
@@ -136,16 +161,17 @@ td, th { padding: 0.2rem 0.8rem; text-align: left; vertical-align: top }
 def _page(how, checks):
     from minitensor.pages import document
 
-    failed = sum(check["outcome"] != "passed" for check in checks)
+    failed, expected = (sum(check["outcome"] == one for check in checks) for one in ("failed", EXPECTED))
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in COLUMNS)
     rows = []
     for check in checks:
         cells = "".join(f"<td>{escape(word)}</td>" for word in _row(check))
-        rows.append(f'<tr class="{check["outcome"]}">{cells}</tr>')
+        rows.append(f"<tr{' class=failed' if check['outcome'] == 'failed' else ''}>{cells}</tr>")
         if message := check.get("message"):
-            rows.append(f'<tr><td colspan="{len(COLUMNS)}">{escape(message)}</td></tr>')
+            rows.append(f'<tr><td colspan="{len(COLUMNS)}"><pre>{escape(message)}</pre></td></tr>')
+    also = f", {expected} as expected" if expected else ""
     body = (
-        f"<main><h1>Gradient checks</h1><p>{len(checks)} checks, {failed} failed; {escape(how)}.</p>"
+        f"<main><h1>Gradient checks</h1><p>{len(checks)} checks, {failed} failed{also}; {escape(how)}.</p>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></main>"
     )
     return document("Gradient checks", body, style=STYLE)

@@ -7,6 +7,7 @@ without a rule runs example by example, and its results are stacked.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
@@ -18,7 +19,7 @@ from minitensor.engine.observer import Observer
 from minitensor.engine.op import OPS
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.engine.trees import leaves_of, rebuilt
-from minitensor.ops.creation import zeros
+from minitensor.ops.creation import arange, ones, zeros
 from minitensor.ops.shape import broadcast_to, expand_dims, stack
 from minitensor.transforms.batched import Batched, Unknown
 from minitensor.transforms.reading import READING
@@ -122,18 +123,33 @@ class Level(Observer):
     def one_by_one(self, function: Any, args: Any, keywords: Any) -> Any:
         """``function`` of each example, and the results (tensors, or trees of them) stacked."""
         leaves = leaves_of((args, keywords))
-        outs = []
-        for i in range(max(self.size, 1)):
-            one, named = rebuilt((args, keywords), [self._example(leaf, i) for leaf in leaves])
-            outs.append(function(*one, **named))
+
+        def run(examples):
+            one, named = rebuilt((args, keywords), examples)
+            return function(*one, **named)
+
+        if self.size:
+            outs = [run([leaf.value[i] if self.mine(leaf) else leaf for leaf in leaves]) for i in range(self.size)]
+        else:
+            outs = [self._of_none(run, leaves)]
         stacked = [self._stacked(parts) for parts in zip(*map(leaves_of, outs))]
         return rebuilt(outs[0], stacked)
 
-    def _example(self, leaf, i):
-        """Example i of a leaf; zeros if there are none, which show the shapes of results."""
-        if not self.mine(leaf):
-            return leaf
-        return leaf.value[i] if self.size else zeros(leaf.shape, dtype=leaf.dtype, device=leaf.device)
+    def _of_none(self, run, leaves):
+        """What ``run`` gives if there is no example, to show the shapes of its results: of zeros,
+        or if it refuses these (indices that repeat, lengths of 0) of ones, or of numbers that
+        count along an axis.
+        """
+        depth = max((leaf.ndim for leaf in leaves if self.mine(leaf)), default=0)
+        fills: list[Any] = [zeros, ones, *(functools.partial(_counting, axis) for axis in range(depth))]
+        refused = None
+        for fill in fills:
+            try:
+                return run([fill(x.shape, dtype=x.dtype, device=x.device) if self.mine(x) else x for x in leaves])
+            except (ValueError, IndexError) as error:
+                refused = refused or error
+        assert refused is not None
+        raise refused
 
     def _stacked(self, parts):
         shapes = {part.shape for part in parts}
@@ -171,6 +187,14 @@ def of_one(x: Tensor, running: list[Level]) -> Tensor:
     for level in reversed(running):
         x = Batched(x, level)
     return x
+
+
+def _counting(axis, shape, dtype, device):
+    """0, 1, 2 and on along an axis; zeros if there is no such axis."""
+    if axis >= len(shape):
+        return zeros(shape, dtype=dtype, device=device)
+    steps = arange(shape[axis], device=device).astype(dtype)
+    return broadcast_to(steps.reshape((-1, *[1] * (len(shape) - axis - 1))), shape)
 
 
 def _plain(value):

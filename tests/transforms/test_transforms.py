@@ -363,6 +363,30 @@ def test_an_op_without_a_rule_runs_example_by_example():
     assert close(gradient, mt.ones_like(X) * 1.5)
 
 
+@pytest.mark.parametrize("shape", [(3, 6), (6, 3)])
+def test_decompositions_that_are_no_op_run_example_by_example(shape):
+    x = mt.tensor(np.random.default_rng(0).standard_normal((2, 2, *shape)))
+    for function in (lambda a: tuple(mt.linalg.svd(a)), lambda a: tuple(mt.linalg.qr(a, mode="complete"))):
+        assert close(mt.vmap(function)(x[0]), function(x[0]))
+        assert close(mt.vmap(mt.vmap(function))(x), function(x))
+
+
+def test_no_examples_have_results_where_zeros_are_refused():
+    none, ids = mt.zeros((0, 2, 5)), mt.zeros((0, 2, 5)).astype("int64")
+    for axis in (0, 1, -1):  # indices that repeat are refused
+        assert mt.vmap(lambda a, i, axis=axis: mt.put_along_axis(a, i, 1.0, axis=axis))(none, ids).shape == (0, 2, 5)
+    whole = mt.op(lambda xp, x: 1.0 / _refused(x), name="whole")
+    assert mt.vmap(whole)(none).shape == (0, 2, 5)
+    with pytest.raises(ValueError, match="never"):
+        mt.vmap(mt.op(lambda xp, x: _refused(x * 0), name="never"))(none)
+
+
+def _refused(x):
+    if not x.all():
+        raise ValueError("never 0")
+    return x
+
+
 def test_every_rule_is_for_an_op_that_there_is():
     from minitensor.engine.fused import FUSED as fused
     from minitensor.engine.op import OPS

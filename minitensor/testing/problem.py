@@ -79,17 +79,17 @@ class Turns:
 
     def __init__(self):
         self.passed = 0  # examples
-        self.seen: set = set()  # what they had, by their form
+        self.seen: set = set()  # what they had, by their kind
         self.everything = False
 
     def is_first(self, problem, what):
-        """Whether no example of the form of ``problem`` has passed ``what``."""
-        return self.everything or (what, problem.form) not in self.seen
+        """Whether no example of the kind of ``problem`` has passed ``what``."""
+        return self.everything or (what, problem.kind) not in self.seen
 
     def pass_on(self, problem, *whats):
         """An example has passed ``whats``."""
         self.passed += 1
-        self.seen |= {(what, problem.form) for what in whats}
+        self.seen |= {(what, problem.kind) for what in whats}
 
 
 class Problem:
@@ -173,6 +173,14 @@ class Problem:
         the dimensions, and which have length 0 or 1; not the elements, nor other lengths.
         """
         return str(self.layout), *map(_form, self.values), *((name, _form(v)) for name, v in self.keywords.items())
+
+    @cached_property
+    def kind(self):
+        """What the code of a rule branches on, told more roughly than by ``form``: without lengths
+        and numbers.
+        """
+        given = {**dict(enumerate(self.values)), **self.keywords}
+        return str(self.layout), *((name, _kind(raw(value))) for name, value in given.items())
 
     @cached_property
     def outputs(self):
@@ -385,6 +393,13 @@ def _form(value):
     except TypeError:
         return type(value)
     return type(value), value
+
+
+def _kind(value):
+    """Of an array its type and dimensions, of a word, a flag and None these, of others the type."""
+    if isinstance(value, np.ndarray):
+        return value.dtype, value.ndim
+    return value if value is None or isinstance(value, (bool, str)) else type(value)
 
 
 def _spread(value, label, values, labels):

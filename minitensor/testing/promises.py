@@ -145,7 +145,7 @@ def check_cotangents(problem):
     """A rule gives for the parts of a cotangent, zeros elsewhere, what adds up to that of the
     whole; and for one number broadcast, as the gradient of a sum is, what it gives for an array.
 
-    Of many examples that are alike in form, the first alone is looked at.
+    Of many examples that are of one kind, the first alone is looked at.
     """
     if not problem.turns.is_first(problem, "cotangents"):
         return
@@ -197,7 +197,7 @@ def _complain(problem, found, wanted, cotangents, what, parts=()):
 
 def check_graphs_apart(problem, rtol=1e-12, atol=1e-12):
     """Backward through a graph gives the same after a call at other values: what a rule needs is
-    kept for each call, and not in one place for all. Of many examples that are alike in form, the
+    kept for each call, and not in one place for all. Of many examples that are of one kind, the
     first alone is looked at.
     """
     if not problem.turns.is_first(problem, "graphs"):
@@ -220,7 +220,7 @@ def check_graphs_apart(problem, rtol=1e-12, atol=1e-12):
 def check_each_input_alone(problem, rtol=1e-12, atol=1e-12):
     """The gradient of an input is the same whether or not others are wanted.
 
-    Of many examples that are alike in form, the first has each input alone; in the others they take
+    Of many examples that are of one kind, the first has each input alone; in the others they take
     turns.
     """
     count = len(problem.wanted)

@@ -20,7 +20,7 @@ def check_pairs_alone(problem, rtol=1e-12, atol=1e-12):
     """The gradients of two inputs are the same if no other is wanted.
 
     Of more than three inputs, three pairs are looked at that the elements choose, so that an
-    example is looked at in the same way each time. Of many examples that are alike in form, the
+    example is looked at in the same way each time. Of many examples that are of one kind, the
     first alone is looked at.
     """
     if len(problem.wanted) < 3 or not problem.turns.is_first(problem, "alone"):

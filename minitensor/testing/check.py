@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from minitensor.testing import promises
 from minitensor.testing.adapters import Adapted, adapt
 from minitensor.testing.adapters.detect import OURS, libraries_of
-from minitensor.testing.arguments import as_inputs, as_reference, check_given, split
+from minitensor.testing.arguments import as_inputs, as_reference, check_given, note, split
 from minitensor.testing.collected import collected
 from minitensor.testing.gradients import Report, check_problem, nothing_compared, second_order
 from minitensor.testing.narrow import Narrow, as_types
@@ -276,7 +276,7 @@ def _checked(check, strategy, examples, known, strata, last):
         example = f"\nshrunk example: {', '.join(show(value) for value in _listed(last[0]))}"
         at_end = f"\nseed: {seed}"
         if not isinstance(error, AssertionError):
-            _note(error, example[1:] + at_end)
+            note(error, example[1:] + at_end)
             raise error
         words, _, snippet = str(error).partition(f"{at_end}\n\nTo see it again")
         mark = "\n\nTo see it again" if snippet else ""
@@ -302,10 +302,5 @@ def _flaky(error, last):
         first, mark, rest = str(found).partition("\nseed: ")
         last[1] = AssertionError(f"{first}\n{words}{mark}{rest}")
     else:
-        _note(found, words)
+        note(found, words)
     return last[1]
-
-
-def _note(error, text):
-    """Let Python print ``text`` behind ``error`` (from Python 3.11 on), which stays what it is."""
-    error.__notes__ = [*getattr(error, "__notes__", ()), text]

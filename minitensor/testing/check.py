@@ -77,7 +77,6 @@ def check_op(
     """
     check_options("check_op", seed, rtol, atol, order)
     check_given("check_op", inputs, keywords, at_kinks, examples, draws=True)
-    reference = as_reference("check_op", reference)
     types = as_types("check_op", dtype)
     if types and not order:
         raise ValueError("check_op: dtype= compares derivatives: give order=1 or order=2 with it")
@@ -179,7 +178,7 @@ def _check_case(problem, first, second, narrow, *, reference, order, rtol, atol,
         narrow.compare(rounded, seed, first)
     promises.check_repeatable(problem)
     if reference is not None:
-        promises.check_reference(problem, reference, rtol=1e-11, atol=1e-12)
+        promises.check_reference(problem, as_reference("check_op", reference), rtol=1e-11, atol=1e-12)
     if not _types_are_known(problem):
         promises.check_float32(problem)
     promises.check_fused(problem)

@@ -483,6 +483,39 @@ def test_the_rule_of_jax_must_run():
             gradcheck(wrong, [X])
 
 
+def test_a_function_of_jax_as_one_program():
+    jax = pytest.importorskip("jax")
+
+    def made(factor):
+        @jax.custom_vjp
+        def square(x):
+            return x * x
+
+        square.defvjp(lambda x: (x * x, x), lambda x, g: (factor * g * x,))
+        return square
+
+    def check(function, *inputs):  # as of a second example
+        adapted = adapters.jax_function(function)
+        adapted.library.examples = 2
+        return gradcheck(adapted, list(inputs)), adapted.library.programs
+
+    square, rng = made(2.0), np.random.default_rng(0)
+
+    def picked(x, k):
+        return {"picked": x[k] * square(x).sum(), "last": jax.numpy.argmax(x)}
+
+    report, programs = check(picked, X[0], np.array([0, 2, 2]))
+    assert report.checked == 1 and all(programs.values())
+    with pytest.raises(AssertionError, match=WRONG):
+        check(made(2.002), X)
+    with pytest.raises(AssertionError, match="square has a backward of its own, and JAX never ran it"):
+        check(lambda x: 0 * square(jax.lax.stop_gradient(x)) + x, X)
+    with pytest.raises(AssertionError, match="output 0 differs between two calls at the same inputs"):
+        check(lambda x: x * rng.random(), X)
+    report, programs = check(lambda x: (x * 2, 1.5), X)  # a number has the type of the inputs
+    assert report.checked == 1 and not any(programs.values())
+
+
 # --- HIPS autograd and MyGrad ---------------------------------------------------------------------
 
 

@@ -167,6 +167,13 @@ def test_what_is_given_is_named(inputs, options, words):
         check_op(SQUARE, inputs, **options)
 
 
+def test_a_list_of_numbers_is_told_beside_what_the_function_says_of_it():
+    for check in (check_op, gradcheck):
+        with pytest.raises(TypeError, match="multiply sequence") as caught:
+            check(SQUARE, [[1.0, 2.0]])
+        assert "input 0 is a list of numbers, which the function is given as it is" in caught.value.__notes__[0]
+
+
 @pytest.mark.parametrize("examples", ["5", 0, True, 2.5])
 def test_a_number_of_examples(examples):
     with pytest.raises(ValueError, match="examples must be an integer of at least 1, got"):

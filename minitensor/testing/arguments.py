@@ -9,12 +9,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from minitensor.backend import is_floating, is_narrow
-from minitensor.engine.messages import describe
+from minitensor.engine.messages import a_kind, describe
 from minitensor.engine.tensor import Tensor
 from minitensor.engine.trees import leaves_of
 from minitensor.testing.adapters.signatures import binds, names_all, signature_of, takes_keywords
 
-__all__ = ["array_of", "as_choice", "as_inputs", "as_ours", "as_reference", "check_given", "holds_arrays", "split"]
+__all__ = [
+    "about_lists", "array_of", "as_choice", "as_inputs", "as_ours", "as_reference", "check_given", "holds_arrays", "note", "split",
+]  # fmt: skip
 
 
 def check_given(check, inputs, keywords=None, at_kinks=None, examples=1, draws=False):
@@ -177,6 +179,25 @@ def as_ours(value):
     """
     array = array_of(value)
     return array if array is value or is_floating(array.dtype) else value
+
+
+def about_lists(inputs):
+    """What to say of inputs that are lists of numbers if the function cannot take them; "" if there
+    are none.
+    """
+    listed = [i for i, value in enumerate(inputs) if isinstance(value, (list, tuple)) and not holds_arrays(value)]
+    found = [i for i in listed if any(isinstance(leaf, float) for leaf in leaves_of(inputs[i]))]
+    if not found:
+        return ""
+    return (
+        f"input {found[0]} is {a_kind(inputs[found[0]])} of numbers, which the function is given as it is: a check differentiates "
+        "by arrays, np.array([1.0, 2.0])"
+    )
+
+
+def note(error, text):
+    """Let Python print ``text`` behind ``error`` (from Python 3.11 on), which stays what it is."""
+    error.__notes__ = [*getattr(error, "__notes__", ()), text]
 
 
 def holds_arrays(value):

@@ -359,7 +359,7 @@ def frozen_graph(roots):
     def hook(gradient):
         if not isinstance(gradient, np.ndarray) or not gradient.flags.writeable:
             return gradient
-        returned.append((gradient, freeze(gradient.copy())))
+        returned.append((gradient, freeze(gradient.copy(order="K"))))
         return returned[-1][1]
 
     frozen = []

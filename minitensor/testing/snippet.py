@@ -16,7 +16,7 @@ from minitensor.backend import is_floating
 from minitensor.engine.autograd import raw
 from minitensor.engine.trees import leaves_of
 from minitensor.testing.adapters import Adapted
-from minitensor.testing.arguments import array_of
+from minitensor.testing.arguments import about_lists, array_of, note
 from minitensor.testing.layers import is_layer, lines_of_layer
 
 __all__ = ["literal", "reproduced"]
@@ -43,6 +43,10 @@ def reproduced(check, function, inputs, keywords, options):
         made = AssertionError(f"{error}\nseed: {options['seed']}\n\nTo see it again, paste:\n\n{text}")
         made.reproduced = True  # type: ignore[attr-defined]
         raise made from error
+    except (TypeError, AttributeError) as error:
+        if hint := about_lists(inputs() if callable(inputs) else inputs):
+            note(error, hint)
+        raise
 
 
 def snippet(check, function, inputs, keywords, options):

@@ -28,14 +28,16 @@ class Library:
     name: in words. package: the module that it is imported as. twice: whether its gradients can be
     differentiated. modules: those whose functions record ops that differentiate themselves. drew:
     whether a function has drawn random numbers, which the library may give out by the order in
-    memory.
+    memory. examples: how many of those that are drawn it has met.
     """
 
     name = ""
     package = ""
     twice = False
     modules: tuple = ()
+    typed_by_form = False
     drew = False
+    examples = 0
 
     def move(self, array, device):
         """``array`` as the library has it."""
@@ -62,6 +64,12 @@ class Library:
         ``wanted``, written so that the library can differentiate it.
         """
         raise NotImplementedError
+
+    def key_of(self, values, keywords):
+        """What tells such a call from another but for the values of arrays, if that helps; it is
+        the ``key`` of the function that ``run`` is given.
+        """
+        return None
 
     def unrun(self):
         """The names of rules that should have run and never did."""
@@ -124,6 +132,7 @@ class Adapted:
                 raise TypeError(f"{self.name} must return arrays of {self.library.name}, it returns {kinds}")
             return outputs
 
+        function.key = self.library.key_of(values, keywords)  # type: ignore[attr-defined]
         outputs = self._record(function, flat)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
@@ -243,7 +252,12 @@ def _typed(number, inputs):
 
 def _only(function, places):
     """``function`` with the outputs numbered in ``places``."""
-    return lambda *values: [out for k, out in enumerate(function(*values)) if k in places]
+
+    def some(*values):
+        return [out for k, out in enumerate(function(*values)) if k in places]
+
+    some.key = None if function.key is None else ("some", tuple(places), function.key)  # type: ignore[attr-defined]
+    return some
 
 
 def _flat(out):

@@ -9,7 +9,7 @@ import numpy as np
 
 from minitensor.testing.invariants.inputs import Inputs
 from minitensor.testing.invariants.subject import subject_of
-from minitensor.testing.invariants.words import Held, difference, fail, numbered, readable, same_bits, scale_of
+from minitensor.testing.invariants.words import Held, difference, fail, numbered, readable, same_bits, scale_of, unused
 
 __all__ = ["no_look_ahead", "permutation"]
 
@@ -214,7 +214,4 @@ def permutation(
 def _check_used(s, name, x, key, out):
     """Fail if the output is the same for other values of the input."""
     if same_bits(out, s.run(x.replaced({key: x.other(key)}))):
-        fail(
-            name, s.name, f"the output is the same whatever input {key!r} is, so that nothing can be seen",
-            cause="the input is not used", cure="give another input by its number or name, over=",
-        )  # fmt: skip
+        unused(s, name, key)

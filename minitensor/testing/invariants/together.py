@@ -8,11 +8,12 @@ from typing import Any
 from minitensor.testing.invariants.beams import beam_search
 from minitensor.testing.invariants.decoding import cached_decoding
 from minitensor.testing.invariants.modes import evaluation_mode
-from minitensor.testing.invariants.order import no_look_ahead, permutation
+from minitensor.testing.invariants.order import no_look_ahead
 from minitensor.testing.invariants.padding import padding_ignored
 from minitensor.testing.invariants.reaching import gradient_reaches_parameters
 from minitensor.testing.invariants.rows import rows_in_any_order, rows_independent
 from minitensor.testing.invariants.saving import save_and_load
+from minitensor.testing.invariants.sets import permutation
 from minitensor.testing.invariants.subject import untouched
 from minitensor.testing.invariants.training import data_parallel, gradient_accumulation
 from minitensor.testing.invariants.words import Held

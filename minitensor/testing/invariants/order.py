@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minitensor.testing.invariants.inputs import Inputs
+from minitensor.testing.invariants.inputs import Inputs, cuts
 from minitensor.testing.invariants.subject import subject_of
 from minitensor.testing.invariants.words import Held, difference, fail, numbered, readable, same_bits, scale_of
 
@@ -159,7 +159,7 @@ def _by_length(s, x, over, out, bound):
     Returns ``(compared, largest difference, notes)``.
     """
     best = None
-    for cut in _cuts(x, over):
+    for cut in cuts(x, over):
         outputs, refused = {}, {}
         for length in range(out.shape[1] - 1, 0, -1):
             try:
@@ -191,49 +191,6 @@ def _by_length(s, x, over, out, bound):
             "a model that is meant to know the length",
         )  # fmt: skip
     return len(outputs), worst, notes
-
-
-def _cuts(x, over):
-    """Ways to end the inputs after ``length`` positions, functions of it: ``over`` alone; with it
-    all others that have the axes (B, T); and with it every axis of T positions, and lengths.
-    """
-    array = x.values[over]
-    rows, steps = array.shape[:2]
-    arrays = {
-        key: value for key, value in x.values.items() if isinstance(value, np.ndarray) and value.ndim and key != over
-    }
-    along = [key for key, value in arrays.items() if value.shape[:2] == (rows, steps)]
-    axes = {
-        key: [
-            axis for axis, n in enumerate(value.shape) if n == steps and (axis or len(value) != rows or value.ndim == 1)
-        ]
-        for key, value in arrays.items()
-    }
-    lengths = [
-        key for key, value in arrays.items()
-        if value.shape == (rows,) and value.dtype.kind in "iu" and 1 <= value.min() and value.max() <= steps
-    ]  # fmt: skip
-
-    def with_these(length):
-        return x.replaced({key: x.values[key][:, :length] for key in [over, *along]})
-
-    def with_all(length):
-        values: dict[Any, Any] = {
-            key: length for key, value in x.values.items() if type(value) is int and value == steps
-        }
-        values |= {key: np.minimum(x.values[key], length).astype(x.values[key].dtype) for key in lengths}
-        for key, found in axes.items():
-            if key not in lengths and found:
-                value = x.values[key]
-                places = tuple(slice(length) if axis in found else slice(None) for axis in range(value.ndim))
-                values[key] = value[places]
-        return x.replaced({over: array[:, :length], **values})
-
-    yield lambda length: x.replaced({over: array[:, :length]})
-    if along:
-        yield with_these
-    if lengths or any(found and key not in along for key, found in axes.items()):
-        yield with_all
 
 
 def _by_nan(s, x, over, out):

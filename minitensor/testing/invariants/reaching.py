@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minitensor.testing.invariants.inputs import Inputs
+from minitensor.testing.invariants.parts import Reached, found_gradients, in_words, never_reached
 from minitensor.testing.invariants.subject import subject_of
 from minitensor.testing.invariants.words import SEEN, UNSEEN, Held, fail, numbered
 
@@ -19,7 +20,8 @@ def gradient_reaches_parameters(
     model: Any, inputs: Any, *, without: Sequence[str] = (), batches: int = 3,
     call: Callable[..., Any] | None = None, seed: int = 0,
 ) -> Held:  # fmt: skip
-    """Every parameter gets a gradient: not None, finite, and over several batches not all zero.
+    """Every parameter gets a gradient: not None, finite, and over several batches not zero, neither
+    as a whole nor in all of a row or column.
 
     The model is in training mode. What is differentiated is a random combination of the outputs, or
     the loss: ``call=lambda model, *inputs: model.loss(*inputs)``. Between batches `Ids` and
@@ -27,8 +29,15 @@ def gradient_reaches_parameters(
     attributes that are to be trained and are no parameters are told, too, and so are modules that
     the output depends on and the model does not know.
 
-    without: names of parameters that have no gradient, patterns such as ``"head.*"``; one that has
-    is told. Frozen ones (``requires_grad`` False) are left out. The rest is as in `no_look_ahead`.
+    Rows and columns are the places along the first two axes. One that had no gradient is tried
+    again in a copy with other parameters, other ids and fewer positions, so that what these explain
+    is no failure: a ReLU that was off, and, with a note, ids that did not occur and a table of
+    positions that is longer than the inputs. So are all where this cannot be tried. Rows of
+    embeddings, and of tables of positions in modules that are called so, are not asked for.
+
+    without: names of parameters that have no gradient, at all or in a part, patterns such as
+    ``"head.*"``; one that has is told. Frozen ones (``requires_grad`` False) are left out. The rest
+    is as in `no_look_ahead`.
     """
     s, name = subject_of(model, call), "gradient_reaches_parameters"
     x = Inputs(inputs, s, seed)
@@ -43,16 +52,13 @@ def gradient_reaches_parameters(
         raise ValueError(f"{name}: {s.name} has no parameter that is trained")
     best = dict.fromkeys(parameters, -1.0)  # the largest gradient; -1 if there was none
     rng = np.random.default_rng(seed)
+    reached, first = Reached(s), x
     with s.kept(training=True):
         for _ in range(batches):
-            with s.enable_grad():
-                output = s.output(x)
-            seeds = rng.standard_normal(tuple(output.shape)).astype(s.float_dtype)
-            found = s.gradients(output, seeds, list(parameters.values()))
-            for key, g in zip(parameters, found):
-                if g is not None:
-                    top = float(np.abs(g).max(initial=0))
-                    best[key] = max(best[key], top) if np.isfinite(top) else np.nan
+            for key, g in found_gradients(s, x, rng).items():
+                top = float(np.abs(g).max(initial=0))
+                best[key] = max(best[key], top) if np.isfinite(top) else np.nan
+                reached.add(key, g)
             x = x.again()
     bare = [key for key in parameters if any(fnmatch.fnmatchcase(key, pattern) for pattern in without)]
     broken = [key for key, top in best.items() if np.isnan(top)]
@@ -77,13 +83,28 @@ def gradient_reaches_parameters(
             "does not change with them, as with a bias before a norm or a softmax",
             cure="look at what comes behind them; without=[...] names parameters that are meant to have none",
         )  # fmt: skip
-    reached = [key for key in bare if best[key] > 0]
-    if reached:
+    whole = [key for key in bare if best[key] > 0 and not reached.left([key])]
+    if whole:
         fail(
             name,
             s.name,
-            f"a gradient does reach {numbered(reached)}",
+            f"a gradient does reach {numbered(whole)}",
             cause="without= is out of date",
             cure="take them out of it",
         )
-    return Held(name, len(parameters) * batches)
+    notes = []
+    if left := reached.left([key for key in parameters if key not in bare]):
+        with s.kept(training=True):
+            unused, looked_up, note = never_reached(s, first, left)
+        places = numbered(in_words(*where) for where in unused.items())
+        if unused and not note:
+            fail(
+                name, s.name, f"no gradient reaches {places}", "in any batch, whatever the other parameters are",
+                cause="a part of a split or a slice is dropped or taken twice, a head is left out, or a mask that is always there "
+                "hides it",
+                cure="use it, or make the parameter smaller; without=[...] names parameters of which a part is meant to have none",
+            )  # fmt: skip
+        notes = [f"no gradient reached {places}, which may be for the inputs ({note})"] if unused else []
+        places = numbered(in_words(*where) for where in looked_up.items())
+        notes += [f"no gradient reached {places}; other inputs reach other places of it"] if looked_up else []
+    return Held(name, len(parameters) * batches, notes=tuple(notes))

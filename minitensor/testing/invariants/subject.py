@@ -255,7 +255,8 @@ class Subject:
             read = (
                 self.array(args[0]) if args and self.is_tensor(args[0]) else None if not args else np.asarray(args[0])
             )
-            return change(output) if read is not None and np.array_equal(read, ids) else None
+            looked_up = read is not None and np.array_equal(read, ids) and tuple(output.shape[: ids.ndim]) == ids.shape
+            return change(output) if looked_up else None
 
         handles = [
             module.register_forward_hook(hook)

@@ -11,22 +11,31 @@ import numpy as np
 from minitensor.testing.invariants.decoding import log_probabilities
 from minitensor.testing.invariants.inputs import Inputs
 from minitensor.testing.invariants.subject import subject_of
-from minitensor.testing.invariants.words import Held, fail
+from minitensor.testing.invariants.words import Held, fail, numbered
 
 __all__ = ["beam_search"]
 
 
 def beam_search(
     model: Any, inputs: Any, *, max_new_tokens: int = 3, length_penalties: Sequence[float] = (0.0, 0.6, 2.0),
+    widths: Sequence[int] = (1, 2, 3, 4, 5),
     start_id: int | None = None, stop_id: int | None = None, over: int | str | None = None,
     generate: Callable[..., Any] | None = None, penalty: Callable[..., Any] | None = None,
     call: Callable[..., Any] | None = None, tolerance: float | None = None, seed: int = 0,
 ) -> Held:  # fmt: skip
-    """A beam that is wide enough finds the best of all sentences, for every length penalty.
+    """A beam that is wide enough finds the best of all sentences, for every length penalty; a
+    narrow one finds nothing worse than a plain beam of its width.
 
     The best is found by looking: every sentence of up to ``max_new_tokens`` tokens is scored by
     ``model`` without a cache, ``log P / penalty(length)``, the stop token counted. That is for tiny
     vocabularies: 5 tokens make 21 sentences of up to 3 tokens, 10 make 91.
+
+    What a narrow beam should find is not one thing, so that it is compared by value with plain
+    beams that keep every complete sentence, end as soon as there are as many as the beam is wide,
+    and prune the others by log P. They are of three kinds: k live hypotheses whatever is completed;
+    the best k continuations, of which those that are complete leave; or a beam that gets narrower
+    with each of these. All answers of a width must be at least as good as those of one kind.
+    Searches in which two hypotheses at the edge of a beam are equally probable are left out.
 
     inputs: of an encoder-decoder those of ``generate``, such as the source (B, S); of a language
     model the prompts (B, T). start_id: what a target begins with, None for a language model;
@@ -35,8 +44,9 @@ def beam_search(
     ``generate(*inputs, max_new_tokens=3, beam_size=k, length_penalty=a)`` gives a list of ids for
     each row, without stop; default ``model.generate``. penalty: ``penalty(length, a)``; default:
     ``model.penalty`` if it has one, otherwise ``((5 + length) / 6) ** a`` (equation 14 of Wu et al.
-    2016, arXiv:1609.08144). tolerance: sentences whose scores are as near as that are equally good.
-    The rest is as in `no_look_ahead`.
+    2016, arXiv:1609.08144). widths: the narrow beams; () for one that lets complete sentences
+    compete with unfinished ones, or prunes by more than log P. tolerance: sentences whose scores
+    are as near as that are equally good. The rest is as in `no_look_ahead`.
     """
     s, name = subject_of(model, call), "beam_search"
     x = Inputs(inputs, s, seed)
@@ -51,33 +61,42 @@ def beam_search(
     count, rows = x.rows(name, least=1)
     over = (rows[0] if start_id is None else 1) if over is None else over
     bound = s.tolerance if tolerance is None else float(tolerance)
-    greedy_too, answers = True, []
+    greedy_too, beyond = True, []
     with s.kept(), s.no_grad():
         tables = [
             _Sentences(s, x.taken(rows, np.arange(b, b + 1)), rows, over, start_id, stop_id, max_new_tokens)
             for b in range(count)
         ]
-        # A stop completes a sentence if it is among as many continuations: all are.
-        width = tables[0].table.shape[-1] ** max_new_tokens
-        for alpha in length_penalties:
-            args, kwargs = x.called()
+        args, kwargs = x.called()
+
+        def answers(width, alpha):
             how = dict(max_new_tokens=max_new_tokens, beam_size=width, length_penalty=alpha)
-            found = [[int(token) for token in answer] for answer in search(*args, **kwargs, **how)]
-            for row, (answer, table) in enumerate(zip(found, tables, strict=True)):
+            return [[int(token) for token in answer] for answer in search(*args, **kwargs, **how)]
+
+        # A stop completes a sentence if it is among as many continuations: all are.
+        wide = tables[0].table.shape[-1] ** max_new_tokens
+        for alpha in length_penalties:
+            for row, (answer, table) in enumerate(zip(answers(wide, alpha), tables, strict=True)):
                 best, value = table.best(lambda total, n, a=alpha: total / penalty(n, a))
                 mine = table.value(tuple(answer), alpha, penalty)
                 greedy_too &= list(best) == table.greedy()
-                answers.append((row, best))
                 if list(best) != answer and not (
                     mine is not None and abs(value - mine) <= bound * max(1.0, abs(value))
                 ):
-                    _not_the_best(s, row, alpha, answer, mine, best, value, table, width)
-    notes = (
-        ("every answer is that of greedy search: a trained model, or larger weights, would say more",)
-        if greedy_too
-        else ()
-    )
-    return Held(name, count * len(length_penalties), notes=notes)
+                    _not_the_best(s, row, alpha, answer, mine, best, value, table, wide)
+        for width in widths:
+            found = {
+                (row, alpha): tuple(answer)
+                for alpha in length_penalties
+                for row, answer in enumerate(answers(width, alpha))
+            }
+            beyond += _narrow(s, width, found, tables, penalty, bound)
+    notes = []
+    if greedy_too:
+        notes.append("every answer is that of greedy search: a trained model, or larger weights, would say more")
+    if len(beyond) > 2 and all(beyond):
+        notes.append(f"beams of {numbered(widths)} find what only wider ones should: beam_size may have no say")
+    return Held(name, count * len(length_penalties) * (1 + len(widths)), notes=tuple(notes))
 
 
 def _wu(length, alpha):
@@ -122,17 +141,25 @@ class _Sentences:
         """The value of a complete sentence, None if it is none."""
         return None if words not in self.totals else self.totals[words] / penalty(len(words) + 1, alpha)
 
+    def worth(self, words, alpha, penalty):
+        """What answers are compared by: complete ones before others, then the value or log P; None
+        for what is neither complete nor as long as may be.
+        """
+        if (value := self.value(words, alpha, penalty)) is not None:
+            return True, value
+        return (False, self.unfinished[words]) if words in self.unfinished else None
+
     def greedy(self):
         """The most probable token each time."""
         words: list[int] = []
         while len(words) < self.limit:
-            token = int(self._next(words).argmax())
+            token = int(self.next(words).argmax())
             if token == self.stop_id:
                 break
             words.append(token)
         return words
 
-    def _next(self, words):
+    def next(self, words):
         """Log-probabilities of the token after ``words``."""
         place = 0
         for token in words[: self.limit - 1]:
@@ -175,3 +202,79 @@ def _why(words, alpha, best, table):
             "complete sentences are forgotten when the search goes on, or steps use the state of another hypothesis"
         )
     return "; or ".join(causes)
+
+
+# --- narrow beams ---------------------------------------------------------------------------------
+
+
+KINDS = ("as many live hypotheses", "those that are complete leave", "narrower with each that is complete")
+
+
+def _narrow(s, width, found, tables, penalty, bound):
+    """Fail if for every kind of plain beam an answer is worse.
+
+    Returns, for each search in which all of these miss the best sentence, whether the answer is it.
+    """
+    plain, worse = {}, {kind: list[Any]() for kind in KINDS}
+    for (row, alpha), answer in found.items():
+        worth = tables[row].worth(answer, alpha, penalty)
+        for kind in KINDS:
+            other = _plain(tables[row], width, alpha, penalty, kind, bound)
+            plain[row, alpha, kind] = other
+            if other is None:
+                continue
+            expected = tables[row].worth(other, alpha, penalty)
+            near = bound * max(1.0, abs(expected[1]))
+            if worth is None or worth < (expected[0], expected[1] - near):
+                worse[kind].append((row, alpha, answer, worth, other, expected))
+    if all(worse.values()):
+        row, alpha, answer, worth, other, expected = min(worse.values(), key=len)[0]
+        score = "no sentence of the length asked for" if worth is None else _scored(worth)
+        fail(
+            "beam_search", s.name,
+            f"for row {row} a beam of {width} with length penalty {alpha} finds {list(answer)}, {score}",
+            f"a plain beam of {width} finds {list(other)}, {_scored(expected)}; no kind of plain beam explains all answers",
+            cause="complete sentences compete with unfinished ones and are lost, hypotheses are kept for something else than the "
+            "sum of their log-probabilities, steps use the state of another hypothesis, or the beam is narrower than asked",
+            cure="prune by the log P of all tokens so far, keep complete sentences aside with their values; widths=() for a beam "
+            "that makes another choice",
+        )  # fmt: skip
+    beyond = []
+    for (row, alpha), answer in found.items():
+        best = tables[row].best(lambda total, n, a=alpha: total / penalty(n, a))[0]
+        if all(plain[row, alpha, kind] not in (None, best) for kind in KINDS):
+            beyond.append(answer == best)
+    return beyond
+
+
+def _scored(worth):
+    complete, value = worth
+    return f"of value {value:.6g}" if complete else f"which is not complete, of log P {value:.6g}"
+
+
+def _plain(table, width, alpha, penalty, kind, bound):
+    """The answer of a plain beam; None if it hangs on two that are equally probable."""
+    live: list[tuple[float, tuple]] = [(0.0, ())]
+    complete, room = [], width
+    for length in range(1, table.limit + 1):
+        grown = [
+            (total + more, (*words, token)) for total, words in live for token, more in enumerate(table.next(words))
+        ]
+        grown.sort(key=lambda one: -one[0])
+        stops = [words[-1] == table.stop_id for _, words in grown]
+        ends = [room]
+        if kind == KINDS[0]:  # the place behind the last one that lives on, too
+            ends.append(int(np.flatnonzero(np.cumsum(~np.array(stops)) <= width)[-1]) + 1)
+        for end in ends:
+            if end < len(grown) and grown[end - 1][0] - grown[end][0] <= bound * max(1.0, abs(grown[end][0])):
+                return None
+        new = [
+            (total / penalty(length, alpha), words[:-1]) for (total, words), stop in zip(grown[:room], stops) if stop
+        ]
+        complete += new
+        live = [one for one, stop in zip(grown[: ends[-1]], stops) if not stop]
+        if kind == KINDS[2]:
+            room -= len(new)
+        if not live or len(complete) >= width:
+            break
+    return max(complete)[1] if complete else live[0][1]

@@ -158,7 +158,7 @@ def _by_length(s, x, over, out, bound):
 
     Returns ``(compared, largest difference, notes)``.
     """
-    best = None
+    tried = []
     for cut in cuts(x, over):
         outputs, refused = {}, {}
         for length in range(out.shape[1] - 1, 0, -1):
@@ -167,11 +167,10 @@ def _by_length(s, x, over, out, bound):
             except Exception as error:
                 refused[length] = f"{type(error).__name__}: {error}".splitlines()[0]
         worst = max((gap for gap, _ in outputs.values()), default=0.0)
-        ranked = worst > bound, len(refused), worst, outputs, refused
-        best = ranked if best is None else min(best, ranked, key=lambda one: one[:3])
-        if not any(best[:2]):
+        tried.append((worst > bound, len(refused), worst, outputs, refused))
+        if not any(tried[-1][:2]):
             break
-    ahead, _, worst, outputs, refused = best
+    ahead, _, worst, outputs, refused = min(tried, key=lambda one: one[:3])
     notes = []
     if refused:
         first = max(refused)

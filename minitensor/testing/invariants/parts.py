@@ -79,7 +79,8 @@ def never_reached(s, x, left):
                 refused = True
                 continue
             found.append(reached.seen)
-    unused, looked_up = {}, {}
+    unused: dict = {}
+    looked_up: dict = {}
     for where, places in left.items():
         seen = [each[where] for each in found if where in each]
         places = np.array([place for place in places if not any(one[place] for one in seen)], dtype=int)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -110,8 +111,9 @@ class TorchSubject(Subject):
 @functools.cache
 def _mode(torch):
     """The class of PyTorch's mode in which every dropout has the probability 0."""
+    base: Any = torch.overrides.TorchFunctionMode
 
-    class NoDropout(torch.overrides.TorchFunctionMode):
+    class NoDropout(base):
         def __torch_function__(self, function, types, args=(), kwargs=None):
             name, kwargs = getattr(function, "__name__", ""), dict(kwargs or {})
             if name in DROPOUT:

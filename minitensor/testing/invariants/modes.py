@@ -53,6 +53,7 @@ def evaluation_mode(
         for what, again in zip(("a second time", "a third time"), more):
             if not same_bits(out, again):
                 _another_output(s, what, difference(out, again)[1])
+        notes = _without_draws(s, x, out)
         with s.no_grad():
             quiet = s.output(x)
         largest, words = difference(out, s.array(quiet))
@@ -68,7 +69,6 @@ def evaluation_mode(
                 name, s.name, "its output is recorded within no_grad()", cause="forward turns recording on",
                 cure="leave enable_grad() to the caller",
             )  # fmt: skip
-        notes = _without_draws(s, x, out)
         notes += _whatever_came_before(s, untouched, x, out)
     if training:
         _trained_without_dropout(s, x, out)
@@ -112,7 +112,8 @@ def _whatever_came_before(s, untouched, x, out):
         fresh = first.run(x)
     with later.kept():
         try:
-            later.run(x.again())
+            for _ in range(3):
+                later.run(x.again())
         except Exception as error:
             return [f"state kept from other inputs was not looked for, since other inputs raise {type(error).__name__}"]
         after = later.run(x)

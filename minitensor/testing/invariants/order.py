@@ -163,9 +163,14 @@ def _by_length(s, x, over, out, bound):
         outputs, refused = {}, {}
         for length in range(out.shape[1] - 1, 0, -1):
             try:
-                outputs[length] = difference(out[:, :length], s.run(cut(length)))
+                found = s.run(cut(length))
             except Exception as error:
                 refused[length] = f"{type(error).__name__}: {error}".splitlines()[0]
+                continue
+            if found.shape != out[:, :length].shape:
+                refused[length] = f"it gives {found.shape} for {length} positions"
+            else:
+                outputs[length] = difference(out[:, :length], found)
         worst = max((gap for gap, _ in outputs.values()), default=0.0)
         tried.append((worst > bound, len(refused), worst, outputs, refused))
         if not any(tried[-1][:2]):

@@ -23,6 +23,9 @@ from minitensor.testing.invariants.words import (
 
 __all__ = ["rows_in_any_order", "rows_independent"]
 
+SORTED = "the rows are right and come out in another order: a sort, by length, say, that is not undone"
+PUT_BACK = "put them back: with order = argsort(-lengths), the outputs are y[argsort(order)]"
+
 
 def rows_independent(
     model: Any, inputs: Any, *, shared: Sequence[int | str] = (), call: Callable[..., Any] | None = None,
@@ -74,7 +77,8 @@ def rows_independent(
                 seen |= not same_bits(out[others], changed[others])
                 gap, words = difference(out[row], changed[row], row)
                 if words:
-                    _neighbours_tell(s, f"row {row} changes with the rows beside it", words)
+                    moved = any(difference(out[row], one)[0] <= bound * scale_of(out[row]) for one in changed)
+                    _neighbours_tell(s, f"row {row} changes with the rows beside it", words, moved)
             changed = s.run(x.taken(keys, np.arange(row, row + 1)))
             compared += 1
             gap, words = difference(out[row], changed[0], row)
@@ -102,14 +106,14 @@ def rows_independent(
     return Held(name, compared, largest, tuple(dict.fromkeys(notes)))
 
 
-def _neighbours_tell(s, what, words):
-    fail(
-        "rows_independent", s.name, what, words,
-        cause="a norm, a softmax, a mean or a maximum goes over the rows, a reshape mixes them, or the model keeps something "
-        "from one row or call to the next",
-        cure="reduce over features or positions (axis=-1), keep the first axis in every reshape; statistics of a batch are for "
-        "training",
+def _neighbours_tell(s, what, words, moved=False):
+    """Fail; ``moved``: what the row is to get is at the place of another row."""
+    cause, cure = (SORTED, PUT_BACK) if moved else (
+        "a norm, a softmax, a mean or a maximum goes over the rows, a reshape mixes them, or the model keeps something from one "
+        "row or call to the next",
+        "reduce over features or positions (axis=-1), keep the first axis in every reshape; statistics of a batch are for training",
     )  # fmt: skip
+    fail("rows_independent", s.name, what, words, cause=cause, cure=cure)
 
 
 def _gradient_of_neighbours(s, x, key, count):
@@ -198,10 +202,7 @@ def rows_in_any_order(
 def _why_order(expected, changed, bound):
     """``(cause, cure)`` of outputs that do not go along with the order of the rows."""
     if expected.ndim and expected.shape == changed.shape and _same_rows(expected, changed, bound):
-        return (
-            "the rows are right and come out in another order: a sort, by length, say, that is not undone",
-            "put them back: with order = argsort(-lengths), the outputs are y[argsort(order)]",
-        )
+        return SORTED, PUT_BACK
     return (
         "a row is treated by its number: a reshape mixes rows, a cumulative sum or a recurrence goes over them, one row "
         "stands for all, or the model keeps something between calls",

@@ -68,12 +68,12 @@ def gradient_accumulation(
             largest = max(largest, gap)
             if words:
                 each = [gradients([batch]) for batch in batches]
-                fault = counted.fault(x) if known and accumulate is None else ""
+                fault = counted.fault(x, batches[0]) if known and accumulate is None else ""
                 sizes = [len(batch.values[keys[0]]) for batch in batches]
                 fail(
                     name, s.name, f"the gradients of {k} parts are not those of the whole batch", words,
                     f"the parts have {sizes} rows"
-                    + (f" and {[counted.count(batch) for batch in batches]} targets that count" if known and not fault else ""),
+                    + (_targets([counted.count(batch) for batch in batches], " and ") if known and not fault else ""),
                     cause=fault or _why_parts(found, each, whole, "parts"),
                     cure="divide every part's sum by the number of targets of the whole batch (loss(..., divide_by=n)), add the "
                     "gradients up, and make a step once",
@@ -141,14 +141,14 @@ def data_parallel(
             largest = max(largest, gap)
             if words:
                 counted.place = (0, count, count) if dropout else None
-                means, fault = [], counted.fault(x) if local is None else ""
+                means, fault = [], counted.fault(x, None if dropout else batches[0]) if local is None else ""
                 for batch in at(batches):
                     _clear(s)
                     counted(batch, None).backward()
                     means.append(_gradients(s))
                 fail(
                     name, s.name, f"the gradients of {n} ranks are not those of one", words,
-                    "" if fault else f"the ranks have {[number for _, number in sent]} targets that count",
+                    "" if fault else _targets([number for _, number in sent], "the ranks have "),
                     cause=fault or _why_parts(found, means, whole, "ranks"),
                     cure="send the gradients of sums and the numbers of targets, add both up over the ranks, and divide once",
                 )  # fmt: skip
@@ -179,10 +179,19 @@ class _Loss:
         count = total / mean if mean else 0.0  # without targets a mean is 0
         return round(count) if abs(count - round(count)) < 0.01 * max(1.0, count) ** 0.5 else count
 
-    def fault(self, x):
-        """What is wrong with a loss that is no sum divided by ``divide_by``; "" if nothing is."""
+    def fault(self, x, part=None):
+        """What is wrong with a loss that is no sum divided by ``divide_by``, or that is another one
+        after that of a part; "" if nothing is.
+        """
         with self.s.no_grad():
             one, two = (float(self.s.array(self(x, n))) for n in (1, 2))
+            if part is not None:
+                before, _, after = (float(self.s.array(self(inputs, 1))) for inputs in (x, part, x))
+                if not abs(before - after) <= 1e-6 * abs(before):
+                    return (
+                        "the loss of the same inputs is another one after that of a part: it draws random numbers, or keeps "
+                        "state, such as a running mean, which each part changes for the next"
+                    )
         if one == two:
             return "the loss is the same whatever divide_by is: each part is divided by its own number, and the means are added up"
         if not abs(one - 2 * two) <= 1e-3 * abs(one):
@@ -191,6 +200,11 @@ class _Loss:
                 "part"
             )
         return ""
+
+
+def _targets(counts, words):
+    """How many targets count, in words; "" where it is not known, since a number is not whole."""
+    return f"{words}{counts} targets that count" if all(int(n) == n for n in counts) else ""
 
 
 def _like(given, x):

@@ -10,7 +10,7 @@ import numpy as np
 
 from minitensor.testing.invariants.decoding import log_probabilities
 from minitensor.testing.invariants.inputs import Inputs
-from minitensor.testing.invariants.subject import subject_of
+from minitensor.testing.invariants.subjects import subject_of
 from minitensor.testing.invariants.words import Held, fail, numbered
 
 __all__ = ["beam_search"]

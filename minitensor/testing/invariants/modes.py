@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from minitensor.testing.invariants.inputs import Inputs
-from minitensor.testing.invariants.subject import subject_of
+from minitensor.testing.invariants.subjects import subject_of
 from minitensor.testing.invariants.words import (
     KEEP,
     KEPT,
@@ -21,7 +23,6 @@ from minitensor.testing.invariants.words import (
 
 __all__ = ["evaluation_mode"]
 
-
 SEEDS = 64  # runs with other random numbers, where some are drawn in evaluation
 
 
@@ -31,10 +32,10 @@ def evaluation_mode(
     """Evaluation is training with dropout 0, recorded or not, bit for bit, and always the same.
 
     Dropout that acts in evaluation is found even if it dropped nothing: the library's draws random
-    numbers, and none if it is switched off. Where other random numbers are drawn in evaluation, 64
-    more runs must be equal, and a note says so. What the model has seen before has no say: after
-    other inputs its output is, to rounding, that of a copy that sees these first. PyTorch computes
-    some layers in another way within ``no_grad()``; there it is to rounding.
+    numbers, and none if it is switched off. Where it draws others in evaluation, 64 more runs must
+    be equal, and a note says so. What the model has seen before has no say: after other inputs the
+    output is, to rounding, that of a copy that has seen none. PyTorch computes some layers in
+    another way within ``no_grad()``; there it is to rounding.
 
     Training is without dropout where ``F.dropout``, attention and recurrent layers drop nothing, of
     PyTorch the functions of ``torch.nn.functional``. If numbers are drawn even so, attributes
@@ -113,7 +114,7 @@ def _whatever_came_before(s, untouched, x, out):
     with later.kept():
         try:
             for _ in range(3):
-                later.run(x.again())
+                later.run(_others(x))
         except Exception as error:
             return [f"state kept from other inputs was not looked for, since other inputs raise {type(error).__name__}"]
         after = later.run(x)
@@ -125,6 +126,14 @@ def _whatever_came_before(s, untouched, x, out):
                 cause=f"the model keeps something between calls: {KEPT}", cure=KEEP,
             )  # fmt: skip
     return []
+
+
+def _others(x):
+    """Other inputs; masks are those of other rows."""
+    other = x.again()
+    count, keys = x.rows("evaluation_mode", least=1)
+    masks = [key for key in keys if x.values[key].dtype.kind == "b"]
+    return other.taken(masks, np.roll(np.arange(count), 1))
 
 
 def _trained_without_dropout(s, x, out):

@@ -10,7 +10,7 @@ import numpy as np
 
 from minitensor.testing.invariants.inputs import Inputs
 from minitensor.testing.invariants.parts import Reached, found_gradients, in_words, never_reached
-from minitensor.testing.invariants.subject import subject_of
+from minitensor.testing.invariants.subjects import subject_of
 from minitensor.testing.invariants.words import SEEN, UNSEEN, Held, fail, numbered
 
 __all__ = ["gradient_reaches_parameters"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minitensor.testing.invariants.inputs import Inputs
-from minitensor.testing.invariants.subject import subject_of
+from minitensor.testing.invariants.subjects import subject_of
 from minitensor.testing.invariants.words import (
     KEEP,
     KEPT,

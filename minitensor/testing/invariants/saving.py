@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minitensor.testing.invariants.inputs import Inputs
-from minitensor.testing.invariants.subject import subject_of
+from minitensor.testing.invariants.subjects import subject_of
 from minitensor.testing.invariants.words import SEEN, UNSEEN, Held, difference, fail, numbered, readable, same_bits
 
 __all__ = ["save_and_load"]

@@ -8,7 +8,6 @@ imported here: whoever has one of its modules has done so.
 from __future__ import annotations
 
 import copy
-import sys
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
@@ -23,7 +22,7 @@ from minitensor.engine.mode import enable_grad, no_dropout, no_grad
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.files.state import load, save
 
-__all__ = ["Subject", "spread", "subject_of", "untouched"]
+__all__ = ["Subject", "spread", "untouched"]
 
 # What rounding explains, of the largest value compared, by the bytes of a model's numbers.
 TOLERANCES = {2: 3e-2, 4: 1e-4, 8: 1e-10}
@@ -43,22 +42,6 @@ def untouched(model):
         yield
     finally:
         _untouched.reset(token)
-
-
-def subject_of(model, call=None):
-    """``model`` as a `Subject`; TypeError for what is no module of either library."""
-    if isinstance(model, Subject):
-        return model
-    torch = getattr(sys.modules.get("torch"), "nn", None)
-    if torch is not None and isinstance(model, torch.Module):
-        from minitensor.testing.invariants.torch_subject import TorchSubject  # which is one of these
-
-        return TorchSubject(model, call)
-    if not all(hasattr(model, name) for name in ("named_parameters", "named_modules", "train", "state_dict")):
-        raise TypeError(
-            f"an invariant is of a model: an nn.Module of minitensor or of PyTorch, got {type(model).__name__}"
-        )
-    return Subject(model, call)
 
 
 class Subject:
@@ -165,7 +148,7 @@ class Subject:
         """
         model, before = _untouched.get()
         try:
-            return subject_of(copy.deepcopy(before if model is self.model else self.model), self.call)
+            return type(self)(copy.deepcopy(before if model is self.model else self.model), self.call)
         except Exception:
             return None
 

@@ -161,15 +161,10 @@ class Beam(wrong.Beam):
     def one(self, prompt, limit, alpha, k):
         live, complete = [(0.0, [])], []
         for _ in range(limit):
-            logits = self.model(np.array([prompt + words for _, words in live])).numpy()[:, -1]
-            following = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-            grown = [
-                (total + following[i, token], [*words, token])
-                for i, (total, words) in enumerate(live)
-                for token in range(logits.shape[1])
-            ]
             loses = self.flaw == "complete ones compete"
-            grown = sorted(grown + (complete if loses else []), key=lambda one: -self.worth(*one))[:k]
+            grown = sorted(self.grown(prompt, live) + (complete if loses else []), key=lambda one: -self.worth(*one))[
+                :k
+            ]
             new = [one for one in grown if one[1][-1] == 1]
             complete = new if loses else complete + new
             live = [one for one in grown if one[1][-1] != 1]

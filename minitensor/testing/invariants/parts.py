@@ -3,7 +3,7 @@
 A part that is not used gets none whatever the model is given. Others get none by chance or by what
 they are for: a ReLU that is off, ids that do not occur, a table of positions that is longer than
 the inputs. They are told apart by trying: with other parameters, other ids and fewer positions, a
-part that is not used stays what it is, and nothing else does.
+part that is not used, or is under a fixed mask, stays what it is, and nothing else does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from minitensor.testing.invariants.inputs import cuts
 
 __all__ = ["Reached", "found_gradients", "in_words", "never_reached"]
 
-TABLES = ("Embedding", "Position")  # modules whose rows are looked up, by what their classes are called
+TABLES = ("Embedding", "PositionalEncoding", "PositionBias")  # what classes are called whose rows are looked up
 TRIES = 4  # of each kind
 
 

@@ -32,8 +32,9 @@ def gradient_reaches_parameters(
     Rows and columns are the places along the first two axes. One that had no gradient is tried
     again in a copy with other parameters, other ids and fewer positions, so that what these explain
     is no failure: a ReLU that was off, and, with a note, ids that did not occur and a table of
-    positions that is longer than the inputs. So are all where this cannot be tried. Rows of
-    embeddings, and of tables of positions in modules that are called so, are not asked for.
+    positions that is longer than the inputs. Where this cannot be tried, there is a note in the
+    place of a failure. Rows of an ``Embedding``, ``PositionalEncoding`` or ``PositionBias`` (the
+    class has this in its name) are not asked for.
 
     without: names of parameters that have no gradient, at all or in a part, patterns such as
     ``"head.*"``; one that has is told. Frozen ones (``requires_grad`` False) are left out. The rest
@@ -104,7 +105,7 @@ def gradient_reaches_parameters(
                 "hides it",
                 cure="use it, or make the parameter smaller; without=[...] names parameters of which a part is meant to have none",
             )  # fmt: skip
-        notes = [f"no gradient reached {places}, which may be for the inputs ({note})"] if unused else []
+        notes = [f"no gradient reached {places}, which the inputs may explain ({note})"] if unused else []
         places = numbered(in_words(*where) for where in looked_up.items())
         notes += [f"no gradient reached {places}; other inputs reach other places of it"] if looked_up else []
     return Held(name, len(parameters) * batches, notes=tuple(notes))

@@ -23,9 +23,9 @@ def no_look_ahead(
     Four ways to see a look into the future. For every pair of positions: other values of a later
     input change a bit of an earlier output; the derivative ``d output_t / d input_s`` is not
     exactly 0 for some s > t. For every position: inputs that end there give another output than
-    longer ones, by more than rounding, so that the length is looked at. With ``nan=True`` also that a NaN in
-    a later input reaches an earlier output. The last is not asked for by default, since attention
-    by a mask multiplies what is masked by 0, and 0 * NaN is NaN.
+    longer ones, by more than rounding, so that the length is looked at. With ``nan=True`` also that
+    a NaN in a later input reaches an earlier output. The last is not asked for by default, since
+    attention by a mask multiplies what is masked by 0, and 0 * NaN is NaN.
 
     model: a Module, or an ``nn.Module`` of PyTorch, looked at in evaluation mode. inputs: an array,
     a tuple of arguments, or a dict of names and arguments; arrays, tensors, `Ids` or `Floats`.

@@ -104,6 +104,43 @@ class Cached(torch.nn.Module):
         return self.output(y[:, 0]), torch.zeros_like(new) if self.forgets else new
 
 
+class Called(torch.nn.Module):
+    """A linear map, and what ``after(self, y)`` makes of it; ``rate`` is nothing but a number."""
+
+    def __init__(self, after, d_out=4, rate=0.3):
+        super().__init__()
+        self.linear, self.after, self.rate = torch.nn.Linear(4, d_out), after, rate
+        self.register_buffer("mean", torch.zeros(4), persistent=False)
+
+    def forward(self, x):
+        return self.after(self, self.linear(x))
+
+
+def attention_with_dropout(self, y):
+    q, k, v = y.chunk(3, -1)
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=self.rate if self.training else 0.0)
+
+
+def channels(self, y):
+    y = torch.nn.functional.dropout1d(torch.alpha_dropout(y, self.rate, self.training), self.rate, self.training)
+    return torch.dropout_(y, p=self.rate, train=self.training)
+
+
+def noise_of(self, y):
+    return y + torch.randn_like(y) if self.training else y
+
+
+def takes_off_a_mean(self, y):
+    if self.training:
+        self.mean.mul_(0.9).add_(0.1 * y.detach().mean((0, 1)))
+    return y - self.mean
+
+
+def keys_for_values(self, y):
+    q, k, _ = y.chunk(3, -1)
+    return torch.softmax(q @ k.mT, -1) @ k
+
+
 def encoder():
     return torch.nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
 
@@ -127,6 +164,9 @@ RIGHT = [
     ("gradient_accumulation", Decoder, TAGGED, {}), ("data_parallel", Decoder, TAGGED, {}),
     ("cached_decoding", Cached, Ids(9, (3, 5)), dict(reorder=take)),
     ("permutation", encoder, X, {}),
+    ("evaluation_mode", lambda: Called(attention_with_dropout, 12), X, {}), ("evaluation_mode", lambda: Called(channels), X, {}),
+    ("evaluation_mode", lambda: torch.nn.LSTM(4, 4, 2, batch_first=True, dropout=0.5), X, {}),
+    ("evaluation_mode", lambda: torch.nn.MultiheadAttention(4, 2, 0.5, batch_first=True), (X, X, X), {}),
 ]  # fmt: skip
 WRONG = [
     ("no_look_ahead", lambda: Decoder(ahead=1), Ids(9, (3, 5)), {}, "position 0 changes with the input at position 1.*off by 1"),
@@ -134,6 +174,10 @@ WRONG = [
     ("rows_independent", lambda: torch.nn.TransformerEncoderLayer(4, 2, 8), X, {}, "row 0 changes with the rows beside it"),
     ("rows_in_any_order", lambda: torch.nn.GRU(4, 3), X, {}, "a recurrence goes over them"),
     ("evaluation_mode", Normed, X, {}, "training with every dropout 0 gives another output.*batch norm"),
+    ("evaluation_mode", lambda: Called(lambda self, y: torch.dropout(y, 1e-3, True)), X, {}, "none where dropout is switched off"),
+    ("evaluation_mode", lambda: Called(noise_of), X, {}, "written by hand: random numbers are drawn in training"),
+    ("save_and_load", lambda: Called(takes_off_a_mean), X, {}, "a number changed in training"),
+    ("gradient_reaches_parameters", lambda: Called(keys_for_values, 12), X, {}, r"linear\.weight\[8:12\], linear\.bias\[8:12\]"),
     ("save_and_load", Bare, X, dict(make=Bare), "a plain tensor or array drawn"),
     ("gradient_reaches_parameters", lambda: Decoder(detached=True), Ids(9, (3, 5)), {}, "no gradient reaches table.weight, layer"),
     ("gradient_reaches_parameters", lambda: Bare(trained=True), X, {}, "constant is to be trained and is no parameter"),

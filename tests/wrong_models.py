@@ -392,15 +392,19 @@ class Beam:
         penalty = ((5 + length) / 6) ** alpha
         return total * penalty if self.flaw == "multiplied" else total / penalty
 
+    def grown(self, prompt, live):
+        """Every hypothesis ``(log P, words)`` with every token behind it."""
+        logits = self.model(np.array([prompt + words for _, words in live])).numpy()[:, -1]
+        following = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+        return [
+            (total + following[i, token], [*words, token])
+            for (i, (total, words)), token in itertools.product(enumerate(live), range(logits.shape[1]))
+        ]
+
     def one(self, prompt, limit, alpha):
         live, complete = [(0.0, [])], []
         for _ in range(limit):
-            logits = self.model(np.array([prompt + words for _, words in live])).numpy()[:, -1]
-            following = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-            grown = [
-                (total + following[i, token], [*words, token])
-                for (i, (total, words)), token in itertools.product(enumerate(live), range(logits.shape[1]))
-            ]
+            grown = self.grown(prompt, live)
             if self.flaw == "greedy":
                 grown = [max(grown)]
             complete += [one for one in grown if one[1][-1] == 1]

@@ -1,5 +1,6 @@
 """The switches around an op: whether it is recorded, whether its result is checked for NaN and
-infinity, whether it is observed, in which types it runs, whether initial values are drawn.
+infinity, whether it is observed, in which types it runs, whether initial values are drawn and
+whether dropout acts.
 
 They belong to the context (of a thread, or of an asynchronous task), not to the process, and the
 blocks that are open stand in the context too. So one mode object may serve many threads and tasks
@@ -15,7 +16,9 @@ from dataclasses import dataclass
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-__all__ = ["current_mode", "detect_anomaly", "enable_grad", "no_grad", "reads_values", "switch", "switched", "timed"]
+__all__ = [
+    "current_mode", "detect_anomaly", "enable_grad", "no_dropout", "no_grad", "reads_values", "switch", "switched", "timed",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +38,7 @@ class Mode:
     autocast: the type of 16 bits that products run in (see ``autocast.py``), or None.
     watched: somebody looks at each op, for one of these reasons; no short ways are taken then.
     draws: ``nn.init`` draws values. memory: parameters have memory of their own, and not one number
-    that stands for all.
+    that stands for all. dropout: it acts where it is asked for.
     """
 
     grad: bool = True
@@ -45,6 +48,7 @@ class Mode:
     autocast: Any = None
     draws: bool = True
     memory: bool = True
+    dropout: bool = True
     blocks: tuple = ()  # the ``switched`` blocks that made it so, the outermost first
 
 
@@ -305,3 +309,8 @@ def detect_anomaly(function=None):
     its result; use it to find a fault, not in production.
     """
     return switch(function, anomaly=True, watched=True)
+
+
+def no_dropout() -> switched:
+    """Context manager and decorator: dropout inside drops nothing, whatever its probability is."""
+    return switched(dropout=False)

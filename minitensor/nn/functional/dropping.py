@@ -13,6 +13,7 @@ from minitensor import random
 from minitensor.backend import compute_dtype, namespace, on
 from minitensor.backend.capture import capturing
 from minitensor.engine.fused import fused
+from minitensor.engine.mode import current_mode
 from minitensor.engine.settings import probability
 from minitensor.engine.tensor import Tensor, asarray
 
@@ -100,7 +101,7 @@ def dropout_mask(shape, p, training, generator, device, dtype):
     the mean of the mask stays 1.
     """
     p = probability("dropout", "p", p)
-    if not training or p == 0.0:
+    if not training or p == 0.0 or not current_mode.get().dropout:
         return None
     xp, dtype = namespace(device), compute_dtype(dtype)
     if p == 1.0:

@@ -13,13 +13,18 @@ dict; an argument is an array, a tensor, or a description, `Ids` or `Floats`. Th
 its buffers, its gradients and the random numbers are afterwards what they were.
 """
 
-from minitensor.testing.invariants.decoding import beam_search, cached_decoding
+from minitensor.testing.invariants.beams import beam_search
+from minitensor.testing.invariants.decoding import cached_decoding
 from minitensor.testing.invariants.inputs import Floats, Ids
-from minitensor.testing.invariants.modes import evaluation_mode, save_and_load
-from minitensor.testing.invariants.order import no_look_ahead, permutation
-from minitensor.testing.invariants.rows import padding_ignored, rows_in_any_order, rows_independent
+from minitensor.testing.invariants.modes import evaluation_mode
+from minitensor.testing.invariants.order import no_look_ahead
+from minitensor.testing.invariants.padding import padding_ignored
+from minitensor.testing.invariants.reaching import gradient_reaches_parameters
+from minitensor.testing.invariants.rows import rows_in_any_order, rows_independent
+from minitensor.testing.invariants.saving import save_and_load
+from minitensor.testing.invariants.sets import permutation
 from minitensor.testing.invariants.together import check_model
-from minitensor.testing.invariants.training import data_parallel, gradient_accumulation, gradient_reaches_parameters
+from minitensor.testing.invariants.training import data_parallel, gradient_accumulation
 from minitensor.testing.invariants.words import Held
 
 __all__ = [

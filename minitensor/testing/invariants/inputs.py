@@ -10,7 +10,7 @@ import numpy as np
 
 from minitensor.engine.messages import a_kind
 
-__all__ = ["Floats", "Ids", "Inputs"]
+__all__ = ["Floats", "Ids", "Inputs", "cuts"]
 
 
 @dataclass(frozen=True)
@@ -145,3 +145,44 @@ class Inputs:
         numbers = sorted(key for key in self.values if isinstance(key, int))
         ready = {key: self.subject.tensor(v) if isinstance(v, np.ndarray) else v for key, v in self.values.items()}
         return [ready[key] for key in numbers], {key: v for key, v in ready.items() if not isinstance(key, int)}
+
+
+def cuts(x, over):
+    """Ways to end the inputs after ``length`` positions, functions of it: ``over`` alone; with it
+    all others that have the axes (B, T); and with it every axis of T positions, and lengths.
+    """
+    array = x.values[over]
+    rows, steps = array.shape[:2]
+    arrays = {
+        key: value for key, value in x.values.items() if isinstance(value, np.ndarray) and value.ndim and key != over
+    }
+    along = [key for key, value in arrays.items() if value.shape[:2] == (rows, steps)]
+    axes = {
+        key: [
+            axis for axis, n in enumerate(value.shape) if n == steps and (axis or len(value) != rows or value.ndim == 1)
+        ]
+        for key, value in arrays.items()
+    }
+    lengths = [
+        key for key, value in arrays.items()
+        if value.shape == (rows,) and value.dtype.kind in "iu" and 1 <= value.min() and value.max() <= steps
+    ]  # fmt: skip
+
+    def with_these(length):
+        return x.replaced({key: x.values[key][:, :length] for key in [over, *along]})
+
+    def with_all(length):
+        values: dict = {key: length for key, value in x.values.items() if type(value) is int and value == steps}
+        values |= {key: np.minimum(x.values[key], length).astype(x.values[key].dtype) for key in lengths}
+        for key, found in axes.items():
+            if key not in lengths and found:
+                value = x.values[key]
+                places = tuple(slice(length) if axis in found else slice(None) for axis in range(value.ndim))
+                values[key] = value[places]
+        return x.replaced({over: array[:, :length], **values})
+
+    yield lambda length: x.replaced({over: array[:, :length]})
+    if along:
+        yield with_these
+    if lengths or any(found and key not in along for key, found in axes.items()):
+        yield with_all

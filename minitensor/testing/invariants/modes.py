@@ -1,20 +1,17 @@
-"""What a model is in evaluation, in training, without recording, and after a file."""
+"""What a model is in evaluation: always the same, and as in training without dropout."""
 
 from __future__ import annotations
 
-import copy
-import os
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minitensor.testing.invariants.inputs import Inputs
-from minitensor.testing.invariants.subject import subject_of
+from minitensor.testing.invariants.subjects import subject_of
 from minitensor.testing.invariants.words import (
-    SEEN,
-    UNSEEN,
+    KEEP,
+    KEPT,
     Held,
     difference,
     fail,
@@ -24,15 +21,25 @@ from minitensor.testing.invariants.words import (
     scale_of,
 )
 
-__all__ = ["evaluation_mode", "save_and_load"]
+__all__ = ["evaluation_mode"]
+
+SEEDS = 64  # runs with other random numbers, where some are drawn in evaluation
 
 
 def evaluation_mode(
     model: Any, inputs: Any, *, call: Callable[..., Any] | None = None, training: bool = True, seed: int = 0
 ) -> Held:
-    """Evaluation is training with dropout 0, recorded or not, bit for bit, and twice the same.
+    """Evaluation is training with dropout 0, recorded or not, bit for bit, and always the same.
 
-    PyTorch computes some layers in another way within ``no_grad()``; there it is to rounding.
+    Dropout that acts in evaluation is found even if it dropped nothing: the library's draws random
+    numbers, and none if it is switched off. Where it draws others in evaluation, 64 more runs must
+    be equal, and a note says so. What the model has seen before has no say: after other inputs the
+    output is, to rounding, that of a copy that has seen none. PyTorch computes some layers in
+    another way within ``no_grad()``; there it is to rounding.
+
+    Training is without dropout where ``F.dropout``, attention and recurrent layers drop nothing, of
+    PyTorch the functions of ``torch.nn.functional``. If numbers are drawn even so, attributes
+    between 0 and 1 that are called p or have "drop" in their names are set to 0, too.
 
     training=False leaves out the comparison with training, for a model that is meant to differ
     (batch norm). The rest is as in `no_look_ahead`.
@@ -40,16 +47,14 @@ def evaluation_mode(
     s, name = subject_of(model, call), "evaluation_mode"
     x = Inputs(inputs, s, seed)
     with s.kept():
+        untouched = s.copied()
         readable(name, s, x)
         with s.enable_grad():
             out, *more = (s.array(s.output(x)) for _ in range(3))
         for what, again in zip(("a second time", "a third time"), more):
             if not same_bits(out, again):
-                fail(
-                    name, s.name, f"in evaluation mode the same input gives another output {what}", difference(out, again)[1],
-                    cause="dropout or other random numbers act in evaluation, or the model keeps something between calls",
-                    cure="draw only if self.training is true (F.dropout takes it as training=), keep no state in forward",
-                )  # fmt: skip
+                _another_output(s, what, difference(out, again)[1])
+        notes = _without_draws(s, x, out)
         with s.no_grad():
             quiet = s.output(x)
         largest, words = difference(out, s.array(quiet))
@@ -65,155 +70,90 @@ def evaluation_mode(
                 name, s.name, "its output is recorded within no_grad()", cause="forward turns recording on",
                 cure="leave enable_grad() to the caller",
             )  # fmt: skip
+        notes += _whatever_came_before(s, untouched, x, out)
     if training:
-        with s.kept(training=True, dropout=False), s.enable_grad():
-            trained = s.array(s.output(x))
-        if not same_bits(out, trained):
-            fail(
-                name, s.name, "training with every dropout 0 gives another output than evaluation", difference(out, trained)[1],
-                cause="a branch on self.training: dropout whose probability is a constant, without the factor 1 / (1 - p) or with "
-                "it in evaluation, or statistics of the batch (batch norm)",
-                cure="F.dropout(x, p, training) with p in an attribute; training=False here if they are meant to differ",
-            )  # fmt: skip
-    return Held(name, 3 + training, largest)
+        _trained_without_dropout(s, x, out)
+    return Held(name, 4 + training, largest, tuple(notes))
 
 
-def save_and_load(
-    model: Any, inputs: Any, *, make: Callable[[], Any] | None = None, call: Callable[..., Any] | None = None,
-    seed: int = 0,
-) -> Held:  # fmt: skip
-    """A model that comes back from a file is the same in every parameter, buffer and output.
+def _another_output(s, what, words):
+    fail(
+        "evaluation_mode", s.name, f"in evaluation mode the same input gives another output {what}", words,
+        cause="dropout or other random numbers act in evaluation, or the model keeps something between calls",
+        cure="draw only if self.training is true (F.dropout takes it as training=), keep no state in forward",
+    )  # fmt: skip
 
-    ``state_dict()`` of the model, with its numbers moved so that none is what it was at the start,
-    goes to a file (`mt.save`, or ``torch.save``), and from there into a new model.
 
-    make: ``make()`` makes the new model, such as ``lambda: GPT(config)``; default: the model's type
-    called with its ``config``, or else a copy whose parameters and buffers are overwritten, which
-    does not show state that is no parameter. A model that has ``save_pretrained`` and
-    ``from_pretrained`` must come back from a folder, too. The rest is as in `no_look_ahead`.
-    """
-    s, name = subject_of(model, call), "save_and_load"
-    x = Inputs(inputs, s, seed)
-    moved = subject_of(copy.deepcopy(model), call)
-    rng = np.random.default_rng((seed, 7))
-    _move(moved, rng)
-    with s.same_randomness():
-        new = subject_of(_another(model, make, moved, rng), call)
-    with moved.kept(), new.kept(), tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "model" + s.suffix)
-        moved.save(path, moved.model.state_dict())
-        read = moved.load(path)
-        _names(s, moved, read, x)
+def _without_draws(s, x, out):
+    """Fail if dropout acts in evaluation, seen or not; a note on other random numbers."""
+    if not s.draws(lambda: s.run(x))[1]:
+        return []
+    with s.no_dropout():
+        others = s.draws(lambda: s.run(x))[1]
+    if not others:
+        fail(
+            "evaluation_mode", s.name, "dropout acts in evaluation mode",
+            "random numbers are drawn in evaluation, and none where dropout is switched off",
+            cause="F.dropout with training=True, which is the default, or a module that train() and eval() do not reach",
+            cure="F.dropout(x, p, self.training), and layers of dropout in attributes that the model knows",
+        )  # fmt: skip
+    for i in range(SEEDS):
+        again = s.run(x)
+        if not same_bits(out, again):
+            _another_output(s, f"in {i + 1} further runs", difference(out, again)[1])
+    return [f"random numbers are drawn in evaluation, and did not change the output in {SEEDS} runs"]
+
+
+def _whatever_came_before(s, untouched, x, out):
+    """Fail if what a copy has seen before changes its output; a note on what could not be done."""
+    first, later = untouched, untouched and untouched.copied()
+    if first is None or later is None:
+        return ["the model cannot be copied, so that state kept from other inputs was not looked for"]
+    with first.kept():
+        fresh = first.run(x)
+    with later.kept():
         try:
-            answer = new.model.load_state_dict(read)
+            for _ in range(3):
+                later.run(_others(x))
         except Exception as error:
+            return [f"state kept from other inputs was not looked for, since other inputs raise {type(error).__name__}"]
+        after = later.run(x)
+    for found, what in ((out, "the same input"), (after, "other inputs")):
+        gap, words = difference(fresh, found)
+        if gap > s.tolerance * scale_of(fresh):
             fail(
-                name, s.name, "a new model refuses what was saved", str(error),
-                cause="state_dict() and load_state_dict() do not fit: one of them is overridden, or state is made in forward",
-                cure="make all state in __init__, and leave both to the library",
+                "evaluation_mode", s.name, f"the output is another one after {what} than in a copy that sees it first", words,
+                cause=f"the model keeps something between calls: {KEPT}", cure=KEEP,
             )  # fmt: skip
-        missing = (
-            [*getattr(answer, "missing_keys", ())] if hasattr(answer, "missing_keys") else [*(answer or ((), ()))[0]]
+    return []
+
+
+def _others(x):
+    """Other inputs; masks are those of other rows."""
+    other = x.again()
+    count, keys = x.rows("evaluation_mode", least=1)
+    masks = [key for key in keys if x.values[key].dtype.kind == "b"]
+    return other.taken(masks, np.roll(np.arange(count), 1))
+
+
+def _trained_without_dropout(s, x, out):
+    """Fail if training gives another output where no dropout acts."""
+    rates = s.by_hand(lambda: s.output(x))
+    with s.kept(training=True, dropout=False, rates=rates), s.enable_grad():
+        trained, drawn = s.draws(lambda: s.array(s.output(x)))
+    if same_bits(out, trained):
+        return
+    tried = f"set to 0 for it: {numbered(path for path, _, _ in rates)}" if rates else ""
+    if drawn:
+        cause = "dropout or noise that is written by hand: random numbers are drawn in training even if F.dropout drops nothing"
+        cure = "F.dropout(x, p, self.training), or the rate in an attribute with drop in its name"
+    else:
+        cause = (
+            "a branch on self.training: dropout without the factor 1 / (1 - p) or with it in evaluation, or statistics of the "
+            "batch (batch norm)"
         )
-        if missing:
-            fail(
-                name, s.name, f"load_state_dict() passes over {numbered(missing)}, which the file has",
-                cause="a load_state_dict() that leaves names out, or reads others", cure="leave load_state_dict() to the library",
-            )  # fmt: skip
-        compared = _values(s, moved, new)
-        _outputs(s, moved, new, x)
-        if (
-            all(hasattr(model, method) for method in ("save_pretrained", "from_pretrained"))
-            and s.library == "minitensor"
-        ):
-            try:
-                moved.model.save_pretrained(folder)
-            except ValueError as error:  # a configuration that the layout cannot express
-                return Held(name, compared + 1, notes=(f"no save_pretrained: {error}",))
-            back = subject_of(_there(type(model).from_pretrained(folder), moved), call)
-            with back.kept():
-                _outputs(s, moved, back, x, " from the folder of save_pretrained")
-            compared += 1
-    return Held(name, compared + 1)
-
-
-def _state(s):
-    """All parameters and buffers by name, but for buffers that are said not to be saved."""
-    hidden = {
-        f"{path}.{key}" if path else key
-        for path, module in s.model.named_modules()
-        for key in getattr(module, "_non_persistent_buffers_set", ())  # PyTorch's
-    }
-    state = {**dict(s.model.named_parameters()), **dict(s.model.named_buffers())}
-    return {key: value for key, value in state.items() if getattr(value, "persistent", True) and key not in hidden}
-
-
-def _move(s, rng):
-    """Add a tenth of a normal number to every floating parameter and buffer; others stay."""
-    for value in _state(s).values():
-        if s.is_floating(value):
-            array = s.array(value)
-            s.assign(value, (array + 0.1 * np.abs(rng.standard_normal(array.shape))).astype(array.dtype))
-
-
-def _another(model, make, moved, rng):
-    """A model to load into, with other numbers."""
-    if make is not None:
-        return make()
-    if hasattr(model, "config") and moved.library == "minitensor":
-        made = type(model)(model.config)
-        return _there(made, moved)
-    copied = copy.deepcopy(moved.model)
-    _move(subject_of(copied), rng)
-    return copied
-
-
-def _there(made, moved):
-    """``made`` in the dtype and on the device of the model that was saved."""
-    return (made if moved.dtype is None else made.astype(moved.dtype)).to(moved.device())
-
-
-def _names(s, moved, read, x):
-    """Fail for state that is not in the file."""
-    lost = sorted(set(_state(moved)) - set(read))
-    if lost:
-        fail(
-            "save_and_load", s.name, f"the file lacks {numbered(lost)}", f"it has {len(read)} names",
-            cause="a state_dict() that leaves them out", cure="leave state_dict() to the library, or call super().state_dict()",
-        )  # fmt: skip
-    lost = sorted(moved.unregistered(x))
-    if lost:
-        fail(
-            "save_and_load", s.name, f"{numbered(lost)} is to be trained and is not in the file",
-            cause=UNSEEN[s.library], cure=SEEN[s.library],
-        )  # fmt: skip
-
-
-def _values(s, moved, new):
-    before, after = _state(moved), _state(new)
-    for key, value in before.items():
-        if key in after:
-            one, other = s.array(value), s.array(after[key])
-            if not same_bits(one, other) or value.dtype != after[key].dtype:
-                gap = (
-                    difference(one, other)[1].replace("output", key)
-                    if one.shape == other.shape
-                    else f"{one.shape} and {other.shape}"
-                )
-                fail(
-                    "save_and_load", s.name, f"{key} comes back as something else", gap,
-                    cause="load_state_dict() casts, scales or passes over it, or two names share one tensor in one model alone",
-                    cure="load values as they are; tie weights in __init__",
-                )  # fmt: skip
-    return len(before)
-
-
-def _outputs(s, moved, new, x, where=""):
-    one, other = readable("save_and_load", moved, x), new.run(x)
-    if not same_bits(one, other):
-        fail(
-            "save_and_load", s.name, f"the model that comes back{where} gives another output", difference(one, other)[1],
-            cause="something that the output depends on is neither a parameter nor a buffer: a plain tensor or array drawn in "
-            "__init__, or a number changed in training",
-            cure="make it an nn.Parameter or an nn.Buffer (register_buffer), or a value of the configuration",
-        )  # fmt: skip
+        cure = "F.dropout(x, p, self.training)"
+    fail(
+        "evaluation_mode", s.name, "training with every dropout 0 gives another output than evaluation",
+        difference(out, trained)[1], tried, cause=cause, cure=f"{cure}; training=False here if they are meant to differ",
+    )  # fmt: skip

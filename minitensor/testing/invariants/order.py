@@ -1,4 +1,4 @@
-"""Order in time, and where there is none: no look into the future, and sets."""
+"""Order in time: no look into the future."""
 
 from __future__ import annotations
 
@@ -7,37 +7,42 @@ from typing import Any
 
 import numpy as np
 
-from minitensor.testing.invariants.inputs import Inputs
-from minitensor.testing.invariants.subject import subject_of
+from minitensor.testing.invariants.inputs import Inputs, cuts
+from minitensor.testing.invariants.subjects import subject_of
 from minitensor.testing.invariants.words import Held, difference, fail, numbered, readable, same_bits, scale_of
 
-__all__ = ["no_look_ahead", "permutation"]
+__all__ = ["no_look_ahead"]
 
 
 def no_look_ahead(
     model: Any, inputs: Any, *, over: int | str = 0, call: Callable[..., Any] | None = None,
-    gradient: bool = True, nan: bool = False, seed: int = 0,
+    gradient: bool = True, prefixes: bool = True, nan: bool = False, tolerance: float | None = None, seed: int = 0,
 ) -> Held:  # fmt: skip
     """The output at position t is a function of the inputs up to t: it is causal.
 
-    Three ways to see a look into the future, for every pair of positions: other values of a later
+    Four ways to see a look into the future. For every pair of positions: other values of a later
     input change a bit of an earlier output; the derivative ``d output_t / d input_s`` is not
-    exactly 0 for some s > t; with ``nan=True`` also that a NaN in a later input reaches an earlier
-    output. The last is not asked for by default, since attention by a mask multiplies what is
-    masked by 0, and 0 * NaN is NaN.
+    exactly 0 for some s > t. For every position: inputs that end there give another output than
+    longer ones, by more than rounding, so that the length is looked at. With ``nan=True`` also that
+    a NaN in a later input reaches an earlier output. The last is not asked for by default, since
+    attention by a mask multiplies what is masked by 0, and 0 * NaN is NaN.
 
     model: a Module, or an ``nn.Module`` of PyTorch, looked at in evaluation mode. inputs: an array,
     a tuple of arguments, or a dict of names and arguments; arrays, tensors, `Ids` or `Floats`.
     over: the number or name of the input that has the positions, (B, T) or (B, T, ...), as the
     output has. call: ``call(model, *inputs)`` is the output; default: ``model(*inputs)``, of a
     tuple the first. gradient: of ids it is taken at the vectors that an ``nn.Embedding`` looks up.
-    Returns a `Held`; raises AssertionError that says which positions look ahead, by how much, and
-    the likely cause. It runs the model three times for each position: give short inputs.
+    prefixes: False for a model that is meant to know the length. Cut is the input ``over``, or with
+    it all others that have the T positions, or lengths (B,): the model is right if it is so for one
+    of these; a note says which lengths it cannot be called with. tolerance: of prefixes, in parts
+    of the largest output; default: 1e-4 in float32, 1e-10 in float64. Returns a `Held`; raises
+    AssertionError that says which positions look ahead, by how much, and the likely cause. It runs
+    the model four times for each position: give short inputs.
 
     >>> from minitensor import nn
     >>> from minitensor.testing import invariants
-    >>> print(invariants.no_look_ahead(nn.GRU(4, 3), invariants.Floats((2, 5, 4))))
-    no_look_ahead: 13 comparisons, bit for bit
+    >>> invariants.no_look_ahead(nn.GRU(4, 3), invariants.Floats((2, 5, 4))).compared
+    17
     """
     s, name = subject_of(model, call), "no_look_ahead"
     x = Inputs(inputs, s, seed)
@@ -63,9 +68,15 @@ def no_look_ahead(
             if words:
                 _looks_ahead(s, [(t, f"{t + 1} to {steps - 1}")], reach, gap / scale_of(out), words)
         notes = _by_gradient(s, x, over, steps) if gradient else []
+        compared = 2 * steps - 1 + (steps - 1) * (gradient and not notes)
+        largest = 0.0
+        if prefixes:
+            bound = s.tolerance if tolerance is None else float(tolerance)
+            more, largest, note = _by_length(s, x, over, out, bound * scale_of(out))
+            compared, largest, notes = compared + more, largest / scale_of(out), notes + note
         if nan:
             notes += _by_nan(s, x, over, out)
-    return Held(name, 2 * steps - 1 + (steps - 1) * (gradient and not notes), notes=tuple(notes))
+    return Held(name, compared, largest, notes=tuple(notes))
 
 
 def _steps(name, array, out):
@@ -142,6 +153,50 @@ def _by_gradient(s, x, over, steps):
     return []
 
 
+def _by_length(s, x, over, out, bound):
+    """Fail if inputs that end earlier give other outputs.
+
+    Returns ``(compared, largest difference, notes)``.
+    """
+    tried = []
+    for cut in cuts(x, over):
+        outputs, refused = {}, {}
+        for length in range(out.shape[1] - 1, 0, -1):
+            try:
+                found = s.run(cut(length))
+            except Exception as error:
+                refused[length] = f"{type(error).__name__}: {error}".splitlines()[0]
+                continue
+            if found.shape != out[:, :length].shape:
+                refused[length] = f"it gives {found.shape} for {length} positions"
+            else:
+                outputs[length] = difference(out[:, :length], found)
+        worst = max((gap for gap, _ in outputs.values()), default=0.0)
+        tried.append((worst > bound, len(refused), worst, outputs, refused))
+        if not any(tried[-1][:2]):
+            break
+    ahead, _, worst, outputs, refused = min(tried, key=lambda one: one[:3])
+    notes = []
+    if refused:
+        first = max(refused)
+        lengths = numbered(sorted(refused))
+        notes = [
+            f"inputs cut to the lengths {lengths} were not compared, since the model refuses them ({refused[first]})"
+        ]
+    if ahead:
+        length = max(n for n, (gap, _) in outputs.items() if gap > bound)
+        fail(
+            "no_look_ahead", s.name, f"outputs up to position {length - 1} are other ones if the inputs end there",
+            outputs[length][1],
+            f"no value behind position {length - 1} was changed: it is their number that is looked at, the length of the inputs",
+            cause="a sum that is divided by T, positions that are counted from the end, something that is done at the last "
+            "position alone, or a mask or window whose place depends on T",
+            cure="count positions from the start, divide by the number of positions so far (arange(1, T + 1)); prefixes=False for "
+            "a model that is meant to know the length",
+        )  # fmt: skip
+    return len(outputs), worst, notes
+
+
 def _by_nan(s, x, over, out):
     """Fail for a NaN that goes back in time."""
     array = x.values[over]
@@ -158,63 +213,3 @@ def _by_nan(s, x, over, out):
                 cure="leave out what is masked, or set it to 0 first (where(mask, x, 0)); without nan=True this is no failure",
             )  # fmt: skip
     return []
-
-
-def permutation(
-    model: Any, inputs: Any, *, over: int | str = 0, outputs: str | None = None,
-    call: Callable[..., Any] | None = None, tolerance: float | None = None, seed: int = 0,
-) -> Held:  # fmt: skip
-    """Elements that have no order are treated as a set: other orders give the same, to rounding.
-
-    over: the input (B, T) or (B, T, ...) whose T elements have no order; further inputs (B, T,
-    ...), such as a mask, go along with them. outputs: "permuted" if there is one for each element,
-    in their order (equivariant), "unchanged" if it is of the whole set (invariant); default: by the
-    shape of the output, (B, T, ...) or not. tolerance: of the largest output; default: 1e-4 in
-    float32, 1e-10 in float64. The rest is as in `no_look_ahead`.
-    """
-    s, name = subject_of(model, call), "permutation"
-    x = Inputs(inputs, s, seed)
-    array = x.array(over, name)
-    count = array.shape[1] if array.ndim > 1 else 0
-    if count < 2:
-        raise ValueError(
-            f"{name}: input {over!r}, {array.shape}, must be (rows, elements, ...) with at least two elements"
-        )
-    along = [k for k, v in x.values.items() if isinstance(v, np.ndarray) and v.shape[:2] == array.shape[:2]]
-    bound = s.tolerance if tolerance is None else float(tolerance)
-    largest, orders = (
-        0.0,
-        [np.roll(np.arange(count), 1), np.arange(count)[::-1], *(x.rng.permutation(count) for _ in range(2))],
-    )
-    with s.kept():
-        out = readable(name, s, x)
-        if outputs is None:
-            outputs = "permuted" if out.shape[:2] == array.shape[:2] else "unchanged"
-        if outputs not in ("permuted", "unchanged"):
-            raise ValueError(f'{name}: outputs must be "permuted" or "unchanged", got {outputs!r}')
-        _check_used(s, name, x, over, out)
-        for order in orders:
-            changed = s.run(x.replaced({key: x.values[key][:, order] for key in along}))
-            expected = out[:, order] if outputs == "permuted" else out
-            gap, words = difference(expected, changed)
-            largest = max(largest, gap / scale_of(out))
-            if gap > bound * scale_of(out):
-                same = outputs == "permuted" and difference(out, changed)[0] <= bound * scale_of(out)
-                what = "do not go along with" if outputs == "permuted" else "depend on"
-                fail(
-                    name, s.name, f"the outputs {what} the order {order.tolist()} of the elements", words,
-                    cause="the outputs do not depend on the elements' places at all" if same else
-                    "positions are added, a causal mask or a recurrence goes through the elements, or one is singled out",
-                    cure='outputs="unchanged", if that is meant' if same else
-                    "leave out positions and masks of order; pool by mean or maximum, not by the first or last",
-                )  # fmt: skip
-    return Held(name, len(orders), largest)
-
-
-def _check_used(s, name, x, key, out):
-    """Fail if the output is the same for other values of the input."""
-    if same_bits(out, s.run(x.replaced({key: x.other(key)}))):
-        fail(
-            name, s.name, f"the output is the same whatever input {key!r} is, so that nothing can be seen",
-            cause="the input is not used", cure="give another input by its number or name, over=",
-        )  # fmt: skip

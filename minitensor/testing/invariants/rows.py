@@ -1,4 +1,4 @@
-"""Rows of a batch and their padding: who has a say in a result, and who has not."""
+"""Rows of a batch: none has a say in what another gets, and their order says nothing."""
 
 from __future__ import annotations
 
@@ -8,174 +8,23 @@ from typing import Any
 import numpy as np
 
 from minitensor.testing.invariants.inputs import Inputs
-from minitensor.testing.invariants.subject import subject_of
-from minitensor.testing.invariants.words import Held, difference, fail, readable, same_bits, scale_of
+from minitensor.testing.invariants.subjects import subject_of
+from minitensor.testing.invariants.words import (
+    KEEP,
+    KEPT,
+    Held,
+    difference,
+    fail,
+    readable,
+    same_bits,
+    scale_of,
+    unused,
+)
 
-__all__ = ["padding_ignored", "rows_in_any_order", "rows_independent"]
+__all__ = ["rows_in_any_order", "rows_independent"]
 
-
-def padding_ignored(
-    model: Any, inputs: Any, *, padding: int | str, over: int | str = 0, positions: bool | None = None,
-    call: Callable[..., Any] | None = None, gradient: bool = True, nan: bool = False, tolerance: float | None = None,
-    seed: int = 0,
-) -> Held:  # fmt: skip
-    """Neither the values in padding nor its amount have a say in what is real.
-
-    Other values in the padding change no bit of the outputs that are real; one or two positions of
-    padding more, and a row alone without its padding, give the same to rounding; the derivative by
-    a padded input is exactly 0. With ``nan=True`` NaN in the padding stays there.
-
-    padding: the input that tells the padding, a mask (B, T) that is True at real tokens, or lengths
-    (B,). A model that takes it otherwise is called by ``call``, such as
-    ``call=lambda model, x, mask: model(x, src_key_padding_mask=~mask)``. over: the input that is
-    padded, (B, T) or (B, T, ...). positions: whether the output has these positions, too, so that
-    those of the padding are not compared; default: whether its shape begins with (B, T). The output
-    may be a loss. The rest is as in `no_look_ahead`.
-    """
-    s, name = subject_of(model, call), "padding_ignored"
-    x = Inputs(inputs, s, seed)
-    array, told = x.array(over, name), x.array(padding, name)
-    if array.ndim < 2 or told.shape not in (array.shape[:2], array.shape[:1]) or told.dtype.kind not in "biu":
-        raise ValueError(
-            f"{name}: input {padding!r}, {told.shape} of {told.dtype}, is neither a mask {array.shape[:2]} nor lengths"
-        )
-    steps, lengths = array.shape[1], told.ndim == 1
-    real = np.arange(steps) < told[:, None] if lengths else told.astype(bool)
-    if real.all() or not real.any(axis=1).all():
-        raise ValueError(f"{name}: give some padding, and at least one real position in each row")
-    bound = s.tolerance if tolerance is None else float(tolerance)
-    notes = []
-    along = [
-        k for k, v in x.values.items() if isinstance(v, np.ndarray) and v.shape[:2] == array.shape[:2] and k != padding
-    ]
-    with s.kept():
-        out = readable(name, s, x)
-        if positions is None:
-            positions = out.shape[:2] == real.shape
-        kept = real if positions else np.broadcast_to(True, out.shape[:1] if out.ndim else ())
-        compare = _Compare(s, out, kept)
-        if not compare.gap(s.run(_filled(x, [over], real))):
-            _unused(s, name, over)
-        for _ in range(2):
-            compare(
-                s.run(_filled(x, [over], ~real)), 0.0, f"values in the padding of input {over!r} change what is real"
-            )
-        for more, words in ((1, "one position of padding more changes"), (2, "two positions of padding more change")):
-            changed = s.run(_longer(x, [*along, padding], real, more, lengths))
-            if positions:
-                left = not lengths and real[:, -1].all()
-                changed = changed[:, more:] if left else changed[:, : changed.shape[1] - more]
-            compare(changed, bound, f"{words} what is real")
-        if out.ndim and len(out) == len(array):
-            for row in range(len(array)):
-                changed = out.copy()
-                alone = s.run(_alone(x, row, [*along, padding], real))
-                changed[row, real[row] if positions else ...] = alone[0]
-                compare(changed, bound, f"row {row} gets something else alone and without its padding")
-        if gradient:
-            notes += _gradient_of_padding(s, x, over, real, kept)
-        if nan:
-            planted = s.with_nan(x, over, ~real)
-            if planted is None:
-                notes.append("no NaN was planted (no nn.Embedding reads these ids)")
-            elif compare.gap(planted):
-                fail(
-                    name, s.name, "NaN in the padding reaches what is real", compare.words,
-                    cause="padding is multiplied by 0 and added, and 0 * NaN is NaN",
-                    cure="set padding to 0 where it is read, where(mask, x, 0); without nan=True this is no failure",
-                )  # fmt: skip
-    return Held(name, compare.count, compare.largest, tuple(notes))
-
-
-def _filled(x, keys, places):
-    """The call with other values of ``keys`` at ``places``."""
-    values = {}
-    for key in keys:
-        values[key] = x.values[key].copy()
-        values[key][places] = x.other(key)[places]
-    return x.replaced(values)
-
-
-def _longer(x, keys, real, more, lengths):
-    """The call with ``more`` positions of padding, on the side where there is some."""
-    side = (more, 0) if not lengths and real[:, -1].all() else (0, more)
-    values = {}
-    for key in keys:
-        value = x.values[key]
-        if lengths and value.ndim == 1:
-            continue
-        values[key] = np.pad(
-            value, [(0, 0), side, *[(0, 0)] * (value.ndim - 2)], mode="constant" if value.dtype.kind == "b" else "edge"
-        )
-    return x.replaced(values)
-
-
-def _alone(x, row, keys, real):
-    """The call with one row of every array that has them, cut to its real positions."""
-    _, all_rows = x.rows("padding_ignored", least=1)
-    values = {key: x.values[key][row : row + 1] for key in all_rows}
-    values |= {key: values[key][:, real[row]] for key in keys if values[key].ndim > 1}
-    return x.replaced(values)
-
-
-class _Compare:
-    """Compares outputs where they are real, and counts."""
-
-    def __init__(self, s, out, kept):
-        self.s, self.out, self.count, self.largest, self.words = s, out, 0, 0.0, ""
-        self.kept = kept.reshape(kept.shape + (1,) * (out.ndim - kept.ndim))
-        self.scale = scale_of(out[kept])
-
-    def gap(self, changed):
-        """The largest difference, in parts of the largest output."""
-        if changed.shape == self.out.shape:
-            changed = np.where(self.kept, changed, self.out)
-        gap, self.words = difference(self.out, changed)
-        return gap / self.scale
-
-    def __call__(self, changed, bound, what):
-        gap = self.gap(changed)
-        self.count, self.largest = self.count + 1, max(self.largest, gap)
-        if gap > bound:
-            cause = (
-                "the mask does not reach every place that reads the padding: attention, a mean, a maximum, a recurrence"
-            )
-            cure = "set padding to minus infinity before a softmax, to 0 before a sum, and divide by the number of real positions"
-            if not self.out.ndim:
-                cause = "targets of padding count in the loss, or padding is read"
-                cure = "leave them out of the sum and out of the number that it is divided by (ignore_index)"
-            elif gap < 1e-3:
-                cause = "padding gets a small weight in place of none: a mask that subtracts a finite number"
-                cure = "write minus infinity into the scores of padding"
-            fail("padding_ignored", self.s.name, what, self.words, cause=cause, cure=cure)
-
-
-def _gradient_of_padding(s, x, over, real, kept):
-    output, leaves = s.recorded(x, over)
-    if notes := s.missing(output, leaves):
-        return notes
-    seed = np.random.default_rng(0).standard_normal(tuple(output.shape)).astype(s.float_dtype)
-    seed = np.where(kept.reshape(kept.shape + (1,) * (seed.ndim - kept.ndim)), seed, 0).astype(s.float_dtype)
-    for g in s.gradients(output, seed, leaves):
-        if g is not None and g[~real].any():
-            row, at = np.argwhere(g.reshape(*real.shape, -1).any(axis=2) & ~real)[0]
-            fail(
-                "padding_ignored", s.name, f"the gradient of what is real reaches the padding at row {row}, position {at}",
-                f"it is up to {np.abs(g[~real]).max():.3g}, and must be exactly 0",
-                cause="padding is read where its value makes no difference here, but its slope does",
-                cure="mask before what is padded is computed with, not after",
-            )  # fmt: skip
-    return []
-
-
-def _unused(s, name, over):
-    fail(
-        name, s.name, f"the output is the same whatever input {over!r} is, so that nothing can be seen",
-        cause="the input is not used", cure="give another input by its number or name, over=",
-    )  # fmt: skip
-
-
-# --- neighbours -----------------------------------------------------------------------------------
+SORTED = "the rows are right and come out in another order: a sort, by length, say, that is not undone"
+PUT_BACK = "put them back: with order = argsort(-lengths), the outputs are y[argsort(order)]"
 
 
 def rows_independent(
@@ -185,8 +34,9 @@ def rows_independent(
     """What a row gets does not depend on the rows beside it.
 
     Beside other neighbours, ordinary and a thousand times larger ones, a row's output is the same
-    bit for bit; alone, where arrays have other shapes, it is the same to rounding; the derivative
-    by a neighbour's input is exactly 0. With ``nan=True`` NaN in a neighbour stays there.
+    bit for bit; alone, where arrays have other shapes, it is the same to rounding, and so it is in
+    a copy of the model that sees this row first; the derivative by a neighbour's input is exactly
+    0. With ``nan=True`` NaN in a neighbour stays there.
 
     Rows are the first axis of the output and of each array that is as long as the first one, but
     for those named in ``shared``. The rest is as in `no_look_ahead`.
@@ -203,6 +53,7 @@ def rows_independent(
     compared, largest = 0, 0.0
     notes: list[str] = []
     with s.kept():
+        fresh = s.copied()
         out = readable(name, s, x)
         if not out.ndim or len(out) != count:
             raise ValueError(
@@ -226,15 +77,28 @@ def rows_independent(
                 seen |= not same_bits(out[others], changed[others])
                 gap, words = difference(out[row], changed[row], row)
                 if words:
-                    _neighbours_tell(s, f"row {row} changes with the rows beside it", words)
+                    moved = any(difference(out[row], one)[0] <= bound * scale_of(out[row]) for one in changed)
+                    _neighbours_tell(s, f"row {row} changes with the rows beside it", words, moved)
             changed = s.run(x.taken(keys, np.arange(row, row + 1)))
             compared += 1
             gap, words = difference(out[row], changed[0], row)
             largest = max(largest, gap / scale_of(out[row]))
             if gap > bound * scale_of(out[row]):
                 _neighbours_tell(s, f"row {row} gets something else alone", words)
+            if (new := fresh and fresh.copied()) is None:
+                notes.append("the model cannot be copied, so that state kept from other rows was not looked for")
+                continue
+            with new.kept():
+                changed = new.run(x.taken(keys, np.arange(row, row + 1)))
+            compared += 1
+            gap, words = difference(out[row], changed[0], row)
+            if gap > bound * scale_of(out[row]):
+                fail(
+                    name, s.name, f"row {row} gets something else alone, in a copy of the model that has seen no other", words,
+                    cause=f"the model keeps something from one row or call to the next: {KEPT}", cure=KEEP,
+                )  # fmt: skip
         if not seen:
-            _unused(s, name, keys[0])
+            unused(s, name, keys[0])
         for key in free:
             notes += _gradient_of_neighbours(s, x, key, count) if gradient else []
             if nan:
@@ -242,14 +106,14 @@ def rows_independent(
     return Held(name, compared, largest, tuple(dict.fromkeys(notes)))
 
 
-def _neighbours_tell(s, what, words):
-    fail(
-        "rows_independent", s.name, what, words,
-        cause="a norm, a softmax, a mean or a maximum goes over the rows, a reshape mixes them, or the model keeps something "
-        "from one row or call to the next",
-        cure="reduce over features or positions (axis=-1), keep the first axis in every reshape; statistics of a batch are for "
-        "training",
+def _neighbours_tell(s, what, words, moved=False):
+    """Fail; ``moved``: what the row is to get is at the place of another row."""
+    cause, cure = (SORTED, PUT_BACK) if moved else (
+        "a norm, a softmax, a mean or a maximum goes over the rows, a reshape mixes them, or the model keeps something from one "
+        "row or call to the next",
+        "reduce over features or positions (axis=-1), keep the first axis in every reshape; statistics of a batch are for training",
     )  # fmt: skip
+    fail("rows_independent", s.name, what, words, cause=cause, cure=cure)
 
 
 def _gradient_of_neighbours(s, x, key, count):
@@ -292,31 +156,66 @@ def rows_in_any_order(
 ) -> Held:  # fmt: skip
     """The order of a batch says nothing: rows in another order give outputs in that order.
 
-    They are the same to rounding, since a row may fall into another block of a matrix product. A
-    scalar output, such as a loss, is the same. Arguments as in `rows_independent`.
+    They are the same to rounding, since a row may fall into another block of a matrix product, and
+    so they are in a copy of the model that sees that order first. A scalar output, such as a loss,
+    is the same. Arguments as in `rows_independent`.
     """
     s, name = subject_of(model, call), "rows_in_any_order"
     x = Inputs(inputs, s, seed)
     count, keys = x.rows(name, shared=shared)
     bound = s.tolerance if tolerance is None else float(tolerance)
     largest, orders = 0.0, [np.roll(np.arange(count), 1), np.arange(count)[::-1], x.rng.permutation(count)]
+    notes: list[str] = []
     with s.kept():
+        fresh = s.copied()
         out = readable(name, s, x)
         if out.ndim and len(out) != count:
             raise ValueError(
                 f"{name}: the output {out.shape} has not the {count} rows of the inputs: give it so by call="
             )
         for order in orders:
+            expected = out[order] if out.ndim else out
             changed = s.run(x.taken(keys, order))
-            gap, words = difference(out[order] if out.ndim else out, changed)
+            gap, words = difference(expected, changed)
             largest = max(largest, gap / scale_of(out))
             if gap > bound * scale_of(out):
+                cause, cure = _why_order(expected, changed, bound * scale_of(out))
                 fail(
                     name, s.name, f"the outputs do not go along with the order {order.tolist()} of the rows", words,
-                    cause="a row is treated by its number: a reshape mixes rows, a cumulative sum or a recurrence goes over them, "
-                    "one row stands for all, or the model keeps something between calls",
-                    cure="keep the first axis in every reshape, and let nothing run over it",
+                    cause=cause, cure=cure,
+                )  # fmt: skip
+            if (new := fresh and fresh.copied()) is None:
+                notes = ["the model cannot be copied, so that state kept from other orders was not looked for"]
+                continue
+            with new.kept():
+                gap, words = difference(expected, new.run(x.taken(keys, order)))
+            if gap > bound * scale_of(out):
+                fail(
+                    name, s.name, f"in a copy of the model that has seen no other, the order {order.tolist()} of the rows gives "
+                    "other outputs", words, cause=f"the model keeps something from one row or call to the next: {KEPT}", cure=KEEP,
                 )  # fmt: skip
     if same_bits(out, out[::-1] if out.ndim else out) and out.ndim:
-        return Held(name, len(orders), largest, ("all rows are the same, give different ones",))
-    return Held(name, len(orders), largest)
+        notes.append("all rows are the same, give different ones")
+    return Held(name, 2 * len(orders), largest, tuple(notes))
+
+
+def _why_order(expected, changed, bound):
+    """``(cause, cure)`` of outputs that do not go along with the order of the rows."""
+    if expected.ndim and expected.shape == changed.shape and _same_rows(expected, changed, bound):
+        return SORTED, PUT_BACK
+    return (
+        "a row is treated by its number: a reshape mixes rows, a cumulative sum or a recurrence goes over them, one row "
+        "stands for all, or the model keeps something between calls",
+        "keep the first axis in every reshape, and let nothing run over it",
+    )
+
+
+def _same_rows(expected, changed, bound):
+    """Whether ``changed`` has every row of ``expected`` once, wherever it is."""
+    left = list(range(len(changed)))
+    for row in expected:
+        place = next((i for i in left if difference(row, changed[i])[0] <= bound), None)
+        if place is None:
+            return False
+        left.remove(place)
+    return True

@@ -7,8 +7,9 @@ imported here: whoever has one of its modules has done so.
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
+import copy
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -17,28 +18,30 @@ from minitensor import random
 from minitensor.engine.autograd import new_leaf
 from minitensor.engine.gradient import grad
 from minitensor.engine.messages import a_kind
-from minitensor.engine.mode import enable_grad, no_grad
+from minitensor.engine.mode import enable_grad, no_dropout, no_grad
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.files.state import load, save
 
-__all__ = ["Subject", "spread", "subject_of"]
+__all__ = ["Subject", "spread", "untouched"]
 
 # What rounding explains, of the largest value compared, by the bytes of a model's numbers.
 TOLERANCES = {2: 3e-2, 4: 1e-4, 8: 1e-10}
 
 
-def subject_of(model, call=None):
-    """``model`` as a `Subject`; TypeError for what is no module of either library."""
-    if isinstance(model, Subject):
-        return model
-    torch = getattr(sys.modules.get("torch"), "nn", None)
-    if torch is not None and isinstance(model, torch.Module):
-        return TorchSubject(model, call)
-    if not all(hasattr(model, name) for name in ("named_parameters", "named_modules", "train", "state_dict")):
-        raise TypeError(
-            f"an invariant is of a model: an nn.Module of minitensor or of PyTorch, got {type(model).__name__}"
-        )
-    return Subject(model, call)
+_untouched: ContextVar[tuple[Any, Any]] = ContextVar("minitensor_untouched", default=(None, None))
+
+
+@contextmanager
+def untouched(model):
+    """Within, copies of ``model`` are as it is now, without what it keeps of calls in between."""
+    try:
+        token = _untouched.set((model, copy.deepcopy(model)))
+    except Exception:  # what cannot be copied is told by the checks that copy it
+        token = _untouched.set((None, None))
+    try:
+        yield
+    finally:
+        _untouched.reset(token)
 
 
 class Subject:
@@ -122,6 +125,15 @@ class Subject:
         finally:
             random.default.state = state
 
+    def no_dropout(self):
+        """Within, the library's own dropout drops nothing."""
+        return no_dropout()
+
+    def draws(self, function):
+        """``(what the function gives, whether it draws random numbers of the library)``."""
+        with random.noting_draws() as noted:
+            return function(), bool(noted)
+
     @contextmanager
     def part(self, start, stop, of):
         """Within, dropout draws for a part of a batch what the whole draws for its rows; afterwards
@@ -129,6 +141,16 @@ class Subject:
         """
         with Subject.same_randomness(self), random.rows(start, stop, of):
             yield
+
+    def copied(self):
+        """Another model, as this one is now, or was before all checks (`untouched`); None if it
+        cannot be copied.
+        """
+        model, before = _untouched.get()
+        try:
+            return type(self)(copy.deepcopy(before if model is self.model else self.model), self.call)
+        except Exception:
+            return None
 
     # --- files ------------------------------------------------------------------------------------
 
@@ -158,15 +180,15 @@ class Subject:
             return self.array(self.output(inputs))
 
     @contextmanager
-    def kept(self, training=False, dropout=True):
+    def kept(self, training=False, dropout=True, rates=()):
         """Within, the model is in a mode; at the end modes, buffers, gradients, random numbers are
         as they were.
 
-        dropout: whether it acts in training; without, every probability is 0.
+        dropout: whether the library's acts. rates: the attributes that are 0, see ``by_hand``.
         """
         model = self.model
         modes = [(module, module.training) for _, module in model.named_modules()]
-        rates = [] if dropout else [(module, name, getattr(module, name)) for module, name in self.dropouts()]
+        rates = [(module, name, getattr(module, name)) for _, module, name in rates]
         parameters = [p for _, p in model.named_parameters()]
         gradients = [p.grad for p in parameters]
         buffers = [(b, self.array(b).copy()) for _, b in model.named_buffers()]
@@ -177,7 +199,7 @@ class Subject:
             setattr(module, name, 0.0)
         try:
             # NaN and infinity that are planted, or found, are told by the checks.
-            with self.same_randomness(), np.errstate(all="ignore"):
+            with self.same_randomness(), np.errstate(all="ignore"), nullcontext() if dropout else self.no_dropout():
                 yield
         finally:
             for module, mode in modes:
@@ -190,12 +212,23 @@ class Subject:
                 if not np.array_equal(self.array(buffer), array, equal_nan=array.dtype.kind == "f"):
                     self.assign(buffer, array)
 
-    def dropouts(self):
-        """``(module, attribute)`` of every probability of dropout."""
-        for _, module in self.model.named_modules():
-            for name, value in vars(module).items():
-                if isinstance(value, float) and (name == "p" or name.endswith("dropout")):
-                    yield module, name
+    def by_hand(self, run):
+        """What must be 0 besides, so that training is without dropout: ``[(path, module,
+        attribute)]``.
+
+        Nothing if ``run()`` draws no numbers in training where the library's dropout does not act.
+        If it does, there may be dropout that is written by hand: its rates are the numbers between
+        0 and 1 that are called p or have "drop" in their names.
+        """
+        with self.kept(training=True, dropout=False), self.enable_grad():
+            if not self.draws(run)[1]:
+                return []
+        return [
+            (f"{path}.{name}" if path else name, module, name)
+            for path, module in self.model.named_modules()
+            for name, value in vars(module).items()
+            if isinstance(value, float) and 0.0 < value < 1.0 and (name == "p" or "drop" in name.lower())
+        ]
 
     @contextmanager
     def vectors(self, ids, change):
@@ -205,7 +238,8 @@ class Subject:
             read = (
                 self.array(args[0]) if args and self.is_tensor(args[0]) else None if not args else np.asarray(args[0])
             )
-            return change(output) if read is not None and np.array_equal(read, ids) else None
+            looked_up = read is not None and np.array_equal(read, ids) and tuple(output.shape[: ids.ndim]) == ids.shape
+            return change(output) if looked_up else None
 
         handles = [
             module.register_forward_hook(hook)
@@ -290,80 +324,6 @@ class Subject:
             reached = self.gradients(output, seed, list(hidden.values()))
             found.update({key: p for (key, p), g in zip(hidden.items(), reached) if g is not None})
         return found
-
-
-class TorchSubject(Subject):
-    """An ``nn.Module`` of PyTorch."""
-
-    library = "PyTorch"
-    suffix = ".pt"
-
-    def __init__(self, model, call=None):
-        self.torch = sys.modules["torch"]
-        super().__init__(model, call)
-
-    def is_tensor(self, value):
-        return isinstance(value, self.torch.Tensor)
-
-    def is_floating(self, value):
-        return value.is_floating_point()
-
-    def device(self):
-        return next((p.device for p in self.model.parameters()), self.torch.device("cpu"))
-
-    def tensor(self, array):
-        made = self.torch.tensor(np.array(array), device=self.device())
-        return made.to(self.dtype) if made.is_floating_point() and self.dtype is not None else made
-
-    def tokens(self, ids):
-        return self.tensor(ids)
-
-    def leaf(self, array):
-        return self.tensor(array).requires_grad_(True)
-
-    def zeros_leaf(self, value):
-        return self.torch.zeros_like(value).requires_grad_(True)
-
-    def array(self, value):
-        value = value.detach().cpu()
-        return (value.float() if value.dtype == self.torch.bfloat16 else value).numpy()
-
-    def assign(self, value, array):
-        with self.torch.no_grad():
-            value.copy_(self.torch.tensor(array))
-
-    def gradients(self, output, seed, leaves):
-        if not output.requires_grad or not leaves:
-            return [None] * len(leaves)
-        found = self.torch.autograd.grad(output, leaves, self.tensor(seed).to(output.dtype), allow_unused=True)
-        return [None if g is None else self.array(g) for g in found]
-
-    def is_recorded(self, value):
-        return value.requires_grad
-
-    def no_grad(self):
-        return self.torch.no_grad()
-
-    def quiet(self):
-        # Without recording, PyTorch computes some layers in other ways, and returns less padding.
-        return self.torch.enable_grad()
-
-    def enable_grad(self):
-        return self.torch.enable_grad()
-
-    def part(self, start, stop, of):
-        raise ValueError(
-            "dropout=True is for Modules of minitensor: a mask of PyTorch does not depend on the place of a row"
-        )
-
-    def same_randomness(self):
-        return self.torch.random.fork_rng(devices=[d for d in [self.device()] if d.type == "cuda"])
-
-    def save(self, path, state):
-        self.torch.save(state, path)
-
-    def load(self, path):
-        return self.torch.load(path, weights_only=True)
 
 
 def spread(places, array):

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from minitensor.testing.invariants.decoding import beam_search, cached_decoding
-from minitensor.testing.invariants.modes import evaluation_mode, save_and_load
-from minitensor.testing.invariants.order import no_look_ahead, permutation
-from minitensor.testing.invariants.rows import padding_ignored, rows_in_any_order, rows_independent
-from minitensor.testing.invariants.training import data_parallel, gradient_accumulation, gradient_reaches_parameters
+from minitensor.testing.invariants.beams import beam_search
+from minitensor.testing.invariants.decoding import cached_decoding
+from minitensor.testing.invariants.modes import evaluation_mode
+from minitensor.testing.invariants.order import no_look_ahead
+from minitensor.testing.invariants.padding import padding_ignored
+from minitensor.testing.invariants.reaching import gradient_reaches_parameters
+from minitensor.testing.invariants.rows import rows_in_any_order, rows_independent
+from minitensor.testing.invariants.saving import save_and_load
+from minitensor.testing.invariants.sets import permutation
+from minitensor.testing.invariants.subject import untouched
+from minitensor.testing.invariants.training import data_parallel, gradient_accumulation
 from minitensor.testing.invariants.words import Held
 
 __all__ = ["check_model"]
@@ -58,11 +64,12 @@ def check_model(
     if beam_inputs is not None:
         checks.append((beam_search, beam_inputs, one))
     held, failed = [], []
-    for check, given, options in checks:
-        try:
-            held.append(check(model, given, **options))
-        except AssertionError as error:
-            failed.append(str(error))
+    with untouched(model):
+        for check, given, options in checks:
+            try:
+                held.append(check(model, given, **options))
+            except AssertionError as error:
+                failed.append(str(error))
     if failed:
         raise AssertionError("\n\n".join([f"{len(failed)} of {len(checks)} invariants do not hold", *failed]))
     return held

@@ -1,8 +1,7 @@
-"""Gradients: of parts and of ranks as of the whole batch, and for every parameter."""
+"""Gradients of parts and of ranks, as of the whole batch."""
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from minitensor.testing.invariants.inputs import Inputs
-from minitensor.testing.invariants.subject import subject_of
-from minitensor.testing.invariants.words import SEEN, UNSEEN, Held, fail, numbered
+from minitensor.testing.invariants.subjects import subject_of
+from minitensor.testing.invariants.words import Held, fail, numbered
 
-__all__ = ["data_parallel", "gradient_accumulation", "gradient_reaches_parameters"]
+__all__ = ["data_parallel", "gradient_accumulation"]
 
 
 def gradient_accumulation(
@@ -42,7 +41,8 @@ def gradient_accumulation(
     counted = _Loss(s, loss)
     count, keys = x.rows(name, least=max(parts), shared=shared)
     largest = 0.0
-    with s.kept(training=True, dropout=False), s.enable_grad():
+    rates = s.by_hand(lambda: counted(x, None)) if known else []
+    with s.kept(training=True, dropout=False, rates=rates), s.enable_grad():
 
         def gradients(batches):
             """After your way, or ours."""
@@ -68,12 +68,12 @@ def gradient_accumulation(
             largest = max(largest, gap)
             if words:
                 each = [gradients([batch]) for batch in batches]
-                fault = counted.fault(x) if known and accumulate is None else ""
+                fault = counted.fault(x, batches[0]) if known and accumulate is None else ""
                 sizes = [len(batch.values[keys[0]]) for batch in batches]
                 fail(
                     name, s.name, f"the gradients of {k} parts are not those of the whole batch", words,
                     f"the parts have {sizes} rows"
-                    + (f" and {[counted.count(batch) for batch in batches]} targets that count" if known and not fault else ""),
+                    + (_targets([counted.count(batch) for batch in batches], " and ") if known and not fault else ""),
                     cause=fault or _why_parts(found, each, whole, "parts"),
                     cure="divide every part's sum by the number of targets of the whole batch (loss(..., divide_by=n)), add the "
                     "gradients up, and make a step once",
@@ -107,7 +107,8 @@ def data_parallel(
     count, keys = x.rows(name, least=max(ranks), shared=shared)
     reduce = reduce or _summed
     largest = 0.0
-    with s.kept(training=True, dropout=dropout), s.enable_grad():
+    rates = [] if dropout else s.by_hand(lambda: counted(x, None))
+    with s.kept(training=True, dropout=dropout, rates=rates), s.enable_grad():
 
         def own(batch):
             _clear(s)
@@ -140,14 +141,14 @@ def data_parallel(
             largest = max(largest, gap)
             if words:
                 counted.place = (0, count, count) if dropout else None
-                means, fault = [], counted.fault(x) if local is None else ""
+                means, fault = [], counted.fault(x, None if dropout else batches[0]) if local is None else ""
                 for batch in at(batches):
                     _clear(s)
                     counted(batch, None).backward()
                     means.append(_gradients(s))
                 fail(
                     name, s.name, f"the gradients of {n} ranks are not those of one", words,
-                    "" if fault else f"the ranks have {[number for _, number in sent]} targets that count",
+                    "" if fault else _targets([number for _, number in sent], "the ranks have "),
                     cause=fault or _why_parts(found, means, whole, "ranks"),
                     cure="send the gradients of sums and the numbers of targets, add both up over the ranks, and divide once",
                 )  # fmt: skip
@@ -178,10 +179,19 @@ class _Loss:
         count = total / mean if mean else 0.0  # without targets a mean is 0
         return round(count) if abs(count - round(count)) < 0.01 * max(1.0, count) ** 0.5 else count
 
-    def fault(self, x):
-        """What is wrong with a loss that is no sum divided by ``divide_by``; "" if nothing is."""
+    def fault(self, x, part=None):
+        """What is wrong with a loss that is no sum divided by ``divide_by``, or that is another one
+        after that of a part; "" if nothing is.
+        """
         with self.s.no_grad():
             one, two = (float(self.s.array(self(x, n))) for n in (1, 2))
+            if part is not None:
+                before, _, after = (float(self.s.array(self(inputs, 1))) for inputs in (x, part, x))
+                if not abs(before - after) <= 1e-6 * abs(before):
+                    return (
+                        "the loss of the same inputs is another one after that of a part: it draws random numbers, or keeps "
+                        "state, such as a running mean, which each part changes for the next"
+                    )
         if one == two:
             return "the loss is the same whatever divide_by is: each part is divided by its own number, and the means are added up"
         if not abs(one - 2 * two) <= 1e-3 * abs(one):
@@ -190,6 +200,11 @@ class _Loss:
                 "part"
             )
         return ""
+
+
+def _targets(counts, words):
+    """How many targets count, in words; "" where it is not known, since a number is not whole."""
+    return f"{words}{counts} targets that count" if all(int(n) == n for n in counts) else ""
 
 
 def _like(given, x):
@@ -271,77 +286,3 @@ def _factor(guess, found):
     factor = sum(product for product, _ in products) / size if size else 0.0
     factor = 1.0 if abs(factor - 1.0) < 1e-3 else factor
     return 0.0 if not factor or _compared({key: g * factor for key, g in guess.items()}, found, 1e-3)[1] else factor
-
-
-def gradient_reaches_parameters(
-    model: Any, inputs: Any, *, without: Sequence[str] = (), batches: int = 3,
-    call: Callable[..., Any] | None = None, seed: int = 0,
-) -> Held:  # fmt: skip
-    """Every parameter gets a gradient: not None, finite, and over several batches not all zero.
-
-    The model is in training mode. What is differentiated is a random combination of the outputs, or
-    the loss: ``call=lambda model, *inputs: model.loss(*inputs)``. Between batches `Ids` and
-    `Floats` are drawn again, arrays of integers put into another order, floats moved. Tensors in
-    attributes that are to be trained and are no parameters are told, too, and so are modules that
-    the output depends on and the model does not know.
-
-    without: names of parameters that have no gradient, patterns such as ``"head.*"``; one that has
-    is told. Frozen ones (``requires_grad`` False) are left out. The rest is as in `no_look_ahead`.
-    """
-    s, name = subject_of(model, call), "gradient_reaches_parameters"
-    x = Inputs(inputs, s, seed)
-    lost = sorted(s.unregistered(x))
-    if lost:
-        fail(
-            name, s.name, f"{numbered(lost)} is to be trained and is no parameter, so that no optimiser sees it",
-            cause=UNSEEN[s.library], cure=SEEN[s.library],
-        )  # fmt: skip
-    parameters = {key: p for key, p in model.named_parameters() if p.requires_grad}
-    if not parameters:
-        raise ValueError(f"{name}: {s.name} has no parameter that is trained")
-    best = dict.fromkeys(parameters, -1.0)  # the largest gradient; -1 if there was none
-    rng = np.random.default_rng(seed)
-    with s.kept(training=True):
-        for _ in range(batches):
-            with s.enable_grad():
-                output = s.output(x)
-            seeds = rng.standard_normal(tuple(output.shape)).astype(s.float_dtype)
-            found = s.gradients(output, seeds, list(parameters.values()))
-            for key, g in zip(parameters, found):
-                if g is not None:
-                    top = float(np.abs(g).max(initial=0))
-                    best[key] = max(best[key], top) if np.isfinite(top) else np.nan
-            x = x.again()
-    bare = [key for key in parameters if any(fnmatch.fnmatchcase(key, pattern) for pattern in without)]
-    broken = [key for key, top in best.items() if np.isnan(top)]
-    if broken:
-        fail(
-            name, s.name, f"the gradient of {numbered(broken)} is infinite or NaN", cause="a root, a logarithm or a division at 0",
-            cure="mt.detect_anomaly() names the op",
-        )  # fmt: skip
-    unused = [key for key, top in best.items() if top < 0 and key not in bare]
-    if unused:
-        fail(
-            name, s.name, f"no gradient reaches {numbered(unused)}", f"{len(unused)} of {len(parameters)} parameters",
-            cause="forward does not use them, or the way to the output is cut: detach(), numpy(), no_grad(), an argmax or a round",
-            cure="use them, or leave the tensors in the graph; without=[...] names parameters that are meant to have none",
-        )  # fmt: skip
-    zero = [key for key, top in best.items() if top == 0 and key not in bare]
-    if zero:
-        fail(
-            name, s.name, f"the gradient of {numbered(zero)} is all zero in {batches} batches",
-            f"{len(zero)} of {len(parameters)} parameters",
-            cause="they are multiplied by 0 (as by weights that start at 0), a ReLU is dead, a mask hides them, or what comes out "
-            "does not change with them, as with a bias before a norm or a softmax",
-            cure="look at what comes behind them; without=[...] names parameters that are meant to have none",
-        )  # fmt: skip
-    reached = [key for key in bare if best[key] > 0]
-    if reached:
-        fail(
-            name,
-            s.name,
-            f"a gradient does reach {numbered(reached)}",
-            cause="without= is out of date",
-            cure="take them out of it",
-        )
-    return Held(name, len(parameters) * batches)

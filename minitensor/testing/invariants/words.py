@@ -6,7 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["SEEN", "UNSEEN", "Held", "difference", "fail", "numbered", "readable", "same_bits", "scale_of"]
+__all__ = [
+    "KEEP",
+    "KEPT",
+    "SEEN",
+    "UNSEEN",
+    "Held",
+    "difference",
+    "fail",
+    "numbered",
+    "readable",
+    "same_bits",
+    "scale_of",
+]
 
 # Why a model does not see what it trains, and what to write, by the library.
 UNSEEN = {
@@ -17,6 +29,9 @@ SEEN = {
     "minitensor": "assign an nn.Parameter or a module to an attribute without a leading underscore",
     "PyTorch": "assign an nn.Parameter or a module, in lists nn.ParameterList or nn.ModuleList",
 }
+# Why a result depends on what a model has seen before, and what to write.
+KEPT = "state, or a cache whose key leaves out something that its values depend on"
+KEEP = "keep no state in forward; the key of a cache holds all that its values are made of, a whole row and not its first token"
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,14 @@ def readable(invariant, s, x):
             cure="draw only if self.training is true (F.dropout takes it as training=), keep no state in forward",
         )  # fmt: skip
     return out
+
+
+def unused(s, name, over):
+    """Fail since the input ``over`` has no say."""
+    fail(
+        name, s.name, f"the output is the same whatever input {over!r} is, so that nothing can be seen",
+        cause="the input is not used", cure="give another input by its number or name, over=",
+    )  # fmt: skip
 
 
 def same_bits(a, b):

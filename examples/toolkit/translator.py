@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from minitensor.models.explain import Explanation, explain
 from toolkit.batches import check_lengths, pad_sources, short_enough
 from toolkit.blank import is_blank
 from toolkit.consensus import most_alike
-from toolkit.console import UserError
+from toolkit.console import UserError, minutes_in_words, note
 from toolkit.corpus import Pair
 from toolkit.moses_text import TextForm
 from toolkit.pairs import ROWS, decode, log_probabilities, tell_cut_off
@@ -24,6 +25,8 @@ from toolkit.tokenizer import START, STOP, Tokenizer, encode_tagged
 from toolkit.translation import PairSettings, make_model
 
 __all__ = ["Translator"]
+
+TIMED, PATIENCE = 10, 15.0  # sentences whose drawing is timed; seconds of all others from which on they are told
 
 
 class Translator:
@@ -137,8 +140,14 @@ class Translator:
         again the next time: the numbers are those of the run's seed. Outputs that are cut off are
         reported as by `translate`.
         """
-        longest, found = self.settings.max_length, []
+        longest, found, started = self.settings.max_length, [], time.monotonic()
         for ids in self.encode(sentences, where):
+            if len(found) == TIMED:
+                seconds = (len(sentences) - TIMED) * (time.monotonic() - started) / TIMED
+                if seconds > PATIENCE:
+                    note(
+                        f"{samples} outputs are drawn for each of {len(sentences):,}: about {minutes_in_words(round(seconds / 60, 1))}"
+                    )
             source, mask = (mt.asarray(array, device=self.device) for array in pad_sources([ids]))
             how = {"temperature": temperature, "generator": mt.random.Generator(self.settings.seed)}
             drawn = self.model.generate(source, longest, mask=mask, start_ids=[START] * samples, **how)

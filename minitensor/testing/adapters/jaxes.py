@@ -26,8 +26,8 @@ class Jax(Library):
     """Gradients by ``jax.vjp``, in 64 bits unless every floating input is narrower: what a function
     makes by itself, ``jnp.ones(3)``, is then float32, as it is where JAX runs by default.
 
-    The first example that is drawn runs operation by operation, as the function does wherever it is
-    called; further ones run as one compiled program, if it can be compiled.
+    The first derivatives of the first example run operation by operation, as the function does
+    wherever it is called; what else there is runs as one compiled program, if it can be compiled.
     """
 
     name = "JAX"
@@ -72,7 +72,8 @@ class Jax(Library):
     def _program_of(self, function, values):
         """The program of ``function``; None if it has none, or none yet."""
         key = getattr(function, "key", None)
-        if key is None or self.examples < 2:
+        first = key is not None and key[0] is not PULLED and _wide(values)
+        if key is None or self.examples < (2 if first else 1):
             return None
         if key not in self.programs:
             self.programs[key] = Program(function, values)

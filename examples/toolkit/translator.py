@@ -140,14 +140,14 @@ class Translator:
         again the next time: the numbers are those of the run's seed. Outputs that are cut off are
         reported as by `translate`.
         """
-        longest, found, started = self.settings.max_length, [], time.monotonic()
+        longest, started = self.settings.max_length, time.monotonic()
+        found: list[list[int]] = []
         for ids in self.encode(sentences, where):
             if len(found) == TIMED:
                 seconds = (len(sentences) - TIMED) * (time.monotonic() - started) / TIMED
                 if seconds > PATIENCE:
-                    note(
-                        f"{samples} outputs are drawn for each of {len(sentences):,}: about {minutes_in_words(round(seconds / 60, 1))}"
-                    )
+                    left = minutes_in_words(round(seconds / 60, 1))
+                    note(f"{samples} outputs are drawn for each of {len(sentences):,}: about {left}")
             source, mask = (mt.asarray(array, device=self.device) for array in pad_sources([ids]))
             how = {"temperature": temperature, "generator": mt.random.Generator(self.settings.seed)}
             drawn = self.model.generate(source, longest, mask=mask, start_ids=[START] * samples, **how)

@@ -135,7 +135,7 @@ def check_op(
         raise AssertionError(f"{error}\nseed: {seed}") from None
     for profile in profiles:
         looked_at.clear()  # other elements are what a profile is for
-        turns.__init__()
+        turns.clear()
         extra = Report(title), Report(title, note=second.note)
         varied = functools.partial(check, first=extra[0], second=extra[1], narrow=Narrow(types))
         change = functools.partial(_varied, fn, keywords, profile)

@@ -82,6 +82,11 @@ class Turns:
         self.seen: set = set()  # what they had, by their kind
         self.everything = False
 
+    def clear(self):
+        """Forget them all."""
+        self.passed = 0
+        self.seen.clear()
+
     def is_first(self, problem, what):
         """Whether no example of the kind of ``problem`` has passed ``what``."""
         return self.everything or (what, problem.kind) not in self.seen

@@ -198,8 +198,8 @@ def _judge(differences, steps, rounded, claimed, smallest, tolerance, cancelling
             break  # no other step shows another slope
     finite = [e for e in seen.values() if math.isfinite(e.uncertainty)]
     if not finite:
-        sides = (side for e in seen.values() for side in (e.ahead, e.behind) if math.isfinite(side))
-        return Verdict("kink", next(sides, math.nan))  # NaN: no step says anything
+        known = (side for e in seen.values() for side in (e.ahead, e.behind) if math.isfinite(side))
+        return Verdict("kink", next(known, math.nan))  # NaN: no step says anything
     bounds = _bounds({h: e for h, e in seen.items() if e in finite})
     surest = min(bounds, key=bounds.get)
     best, bound = seen[surest], bounds[surest]

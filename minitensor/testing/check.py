@@ -10,12 +10,13 @@ from minitensor.testing.adapters import Adapted, adapt
 from minitensor.testing.adapters.detect import OURS, libraries_of
 from minitensor.testing.arguments import as_inputs, as_reference, check_given, note, split
 from minitensor.testing.collected import collected
+from minitensor.testing.cotangents import check_cotangents, check_linear
 from minitensor.testing.gradients import Report, check_inputs_compared, check_problem, nothing_compared, second_order
 from minitensor.testing.narrow import Narrow, as_types
 from minitensor.testing.problem import Problem, Turns, check_options, generator, name_of, show
 from minitensor.testing.profiles import of_case
 from minitensor.testing.snippet import reproduced
-from minitensor.testing.wanted import check_pairs_alone
+from minitensor.testing.wanted import check_each_input_alone, check_pairs_alone
 
 __all__ = ["check_op"]
 
@@ -197,11 +198,11 @@ def _check_case(problem, first, second, narrow, *, reference, order, rtol, atol,
     problem.refuse_complex()
     promises.check_backward_twice(problem)  # before the others, which run the rules of the same graph
     promises.check_new_arrays(problem)
-    promises.check_linear(problem)
-    promises.check_cotangents(problem)
+    check_linear(problem)
+    check_cotangents(problem)
     promises.check_graphs_apart(problem)
     promises.check_layout(problem)
-    promises.check_each_input_alone(problem)
+    check_each_input_alone(problem)
     check_pairs_alone(problem)
     first.add(check_problem(problem, rtol, atol, complex_step, seed, lone=True))
     if order > 1 and not second.note:

@@ -18,13 +18,9 @@ from minitensor.testing.planted import standing_for
 from minitensor.testing.problem import freeze, generator
 
 __all__ = [
-    "check_backward_twice", "check_cotangents", "check_each_input_alone", "check_float32", "check_fused",
-    "check_graphs_apart", "check_layout", "check_linear", "check_new_arrays", "check_reference", "check_repeatable",
-    "check_same_twice",
+    "check_backward_twice", "check_float32", "check_fused", "check_graphs_apart", "check_layout", "check_new_arrays",
+    "check_reference", "check_repeatable", "check_same_twice", "compare", "size_of", "strided",
 ]  # fmt: skip
-
-
-FACTOR = -1024.0  # what cotangents are multiplied by
 
 
 def check_same_twice(problem, again):
@@ -46,7 +42,7 @@ def _near(first, second):
     """Whether two arrays are the same but for rounding."""
     if first.shape != second.shape:
         return False
-    size = _size(first)
+    size = size_of(first)
     return bool(np.isclose(first, second, rtol=1e-6, atol=1e-6 * size, equal_nan=True).all())
 
 
@@ -89,15 +85,15 @@ def check_layout(problem, rtol=1e-12, atol=1e-12):
     """Values and gradients do not depend on how the inputs lie in memory."""
     if isinstance(problem.given, Adapted) and problem.given.library.drew:
         return  # random numbers given out in the order of memory: another layout is another function
-    strided = problem.replaced([_strided(v) if isinstance(v, np.ndarray) else v for v in problem.values])
-    outputs, leaves = strided.record()
+    apart = problem.replaced([strided(v) if isinstance(v, np.ndarray) else v for v in problem.values])
+    outputs, leaves = apart.record()
     for k, (out, right) in enumerate(zip(outputs, problem.outputs)):
         compare(
             problem, f"output {k} of non-contiguous inputs", out._array, right, "that of contiguous ones", rtol, atol
         )
     cotangents, gradients = problem.pulled_back
-    spread = [None if c is None else _strided(c) for c in cotangents]
-    found = strided.pulled(outputs, leaves, spread)
+    spread = [None if c is None else strided(c) for c in cotangents]
+    found = apart.pulled(outputs, leaves, spread)
     for i, gradient, right in zip(problem.wanted, found, gradients):
         what = f"the gradient of non-contiguous {problem.label(i)}"
         compare(problem, what, gradient, right, "that of contiguous inputs", rtol, atol)
@@ -116,83 +112,6 @@ def check_backward_twice(problem):
     for i, leaf in zip(problem.wanted, leaves):
         if leaf.node in first and not same_bits(first[leaf.node], second[leaf.node]):
             raise AssertionError(f"{problem.name}: a second backward gives another gradient of {problem.label(i)}")
-
-
-def check_linear(problem):
-    """Cotangents times -1024, with gaps between them in memory, give gradients times -1024: a rule
-    is linear in what it is given, not clipped or cut to one sign, whatever the memory. A power of
-    two changes no rounding.
-    """
-    outputs, leaves = problem.recorded
-    cotangents, gradients = problem.pulled_back
-    with np.errstate(all="ignore"):
-        larger = [None if c is None else _strided(np.asarray(FACTOR * c)) for c in cotangents]
-        wanted = [FACTOR * right for right in gradients]
-        found = problem.pulled(outputs, leaves, larger, keep=True)
-        if _unlike(problem, found, wanted, larger) is None:
-            return
-        dense = [None if c is None else freeze(np.array(c, order="C")) for c in larger]
-        found = problem.pulled(outputs, leaves, dense, keep=True)
-        if _unlike(problem, found, wanted, larger) is None:
-            what = "if the gradient that it is given is not contiguous (its rule reads the memory and not the array)"
-            found = problem.pulled(outputs, leaves, larger, keep=True)
-        else:
-            what = f"with cotangents times {FACTOR:g}: its rule is not linear in the gradient that it is given"
-        _complain(problem, found, wanted, larger, what)
-
-
-def check_cotangents(problem):
-    """A rule gives for the parts of a cotangent, zeros elsewhere, what adds up to that of the
-    whole; and for one number broadcast, as the gradient of a sum is, what it gives for an array.
-
-    Of many examples that are of one kind, the first alone is looked at.
-    """
-    if not problem.turns.is_first(problem, "cotangents"):
-        return
-    outputs, leaves = problem.recorded
-    cotangents, gradients = problem.pulled_back
-    rng = generator(1)
-    masks = [None if c is None else rng.integers(0, 2, c.shape).astype(c.dtype) for c in cotangents]
-
-    def gradients_of(change):
-        made = [None if c is None else freeze(change(c, m)) for c, m in zip(cotangents, masks)]
-        return problem.pulled(outputs, leaves, made, keep=True)
-
-    with np.errstate(all="ignore"):
-        one = gradients_of(lambda c, m: np.asarray(m * c))
-        other = gradients_of(lambda c, m: np.asarray((1 - m) * c))
-        found = [np.asarray(a + b) for a, b in zip(one, other)]
-        what = "as the sum over two parts of the gradient that it is given, each with zeros in the place of the other"
-        _complain(problem, found, gradients, cotangents, what, one)
-        wanted = gradients_of(lambda c, _: np.ones(c.shape, c.dtype))
-        found = gradients_of(lambda c, _: np.broadcast_to(np.ones((), c.dtype), c.shape))
-        _complain(problem, found, wanted, cotangents, "if the gradient that it is given is one number broadcast")
-
-
-def _unlike(problem, found, wanted, cotangents, parts=(), rtol=1e-9):
-    """``(input, index)`` of the first gradient that is another one than is ``wanted``, which is
-    finite there; None if there is none. parts: what was added, whose rounding may be left.
-    """
-    given = min((_size(c) for c in cotangents if c is not None), default=0.0)
-    given = max([given, *map(_size, parts)])
-    for i, gradient, right in zip(problem.wanted, found, wanted):
-        off = np.isfinite(right) & ~(np.abs(gradient - right) <= rtol * max(_size(right), given))
-        if off.any():
-            return i, tuple(int(k) for k in np.argwhere(off)[0])
-    return None
-
-
-def _complain(problem, found, wanted, cotangents, what, parts=()):
-    """Raise for the first gradient ``found`` that is not as ``wanted``; ``what`` says of which."""
-    place = _unlike(problem, found, wanted, cotangents, parts)
-    if place is None:
-        return
-    i, index = place
-    k = problem.wanted.index(i)
-    raise AssertionError(
-        f"{problem.name}: the gradient of {problem.label(i)} at index {index} is {float(found[k][index])!r} and not "
-        f"{float(wanted[k][index])!r} {what}, with\n{problem.given_text()}"
-    )
 
 
 def check_graphs_apart(problem, rtol=1e-12, atol=1e-12):
@@ -215,24 +134,6 @@ def check_graphs_apart(problem, rtol=1e-12, atol=1e-12):
         what = f"the gradient of {problem.label(i)} after another call, with three quarters of the inputs,"
         by = "at once, before that call, the same backward (what a rule needs is kept for each call, not in one place for all)"
         compare(problem, what, gradient, before, by, rtol, atol)
-
-
-def check_each_input_alone(problem, rtol=1e-12, atol=1e-12):
-    """The gradient of an input is the same whether or not others are wanted.
-
-    Of many examples that are of one kind, the first has each input alone; in the others they take
-    turns.
-    """
-    count = len(problem.wanted)
-    if count < 2:
-        return
-    cotangents, together = problem.pulled_back
-    first = problem.turns.is_first(problem, "alone")
-    for k in range(count) if first else [problem.turns.passed % count]:
-        i = problem.wanted[k]
-        (alone,) = problem.gradients(cotangents, wanted=[i])
-        what = f"the gradient of {problem.label(i)} wanted alone"
-        compare(problem, what, alone, together[k], "that wanted with others", rtol, atol)
 
 
 def check_float32(problem):
@@ -340,7 +241,7 @@ def compare(problem, what, found, right, by, rtol, atol):
     found, right = np.asarray(found), np.asarray(right)
     if found.shape != right.shape:
         raise AssertionError(f"{problem.name}: {what} has shape {found.shape}, {by} {right.shape}")
-    close = np.isclose(found, right, rtol=rtol, atol=atol * max(1.0, _size(right)), equal_nan=True)
+    close = np.isclose(found, right, rtol=rtol, atol=atol * max(1.0, size_of(right)), equal_nan=True)
     if not close.all():
         index = tuple(int(i) for i in np.argwhere(~close)[0])
         raise AssertionError(
@@ -348,7 +249,8 @@ def compare(problem, what, found, right, by, rtol, atol):
         )
 
 
-def _size(array):
+def size_of(array):
+    """The largest finite magnitude in a floating array; 0 if there is none."""
     good = np.abs(array[np.isfinite(array)]) if array.dtype.kind == "f" else np.zeros(0)
     return float(good.max()) if good.size else 0.0
 
@@ -368,7 +270,7 @@ def _smaller(value):
     return value
 
 
-def _strided(array):
+def strided(array):
     """The same values in column order with gaps between them, the gaps full of what nobody should
     read.
     """

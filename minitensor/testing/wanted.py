@@ -11,9 +11,27 @@ import numpy as np
 
 from minitensor.testing.promises import compare
 
-__all__ = ["check_pairs_alone"]
+__all__ = ["check_each_input_alone", "check_pairs_alone"]
 
 PAIRS = 3  # that are looked at; of three inputs these are all
+
+
+def check_each_input_alone(problem, rtol=1e-12, atol=1e-12):
+    """The gradient of an input is the same whether or not others are wanted.
+
+    Of many examples that are of one kind, the first has each input alone; in the others they take
+    turns.
+    """
+    count = len(problem.wanted)
+    if count < 2:
+        return
+    cotangents, together = problem.pulled_back
+    first = problem.turns.is_first(problem, "alone")
+    for k in range(count) if first else [problem.turns.passed % count]:
+        i = problem.wanted[k]
+        (alone,) = problem.gradients(cotangents, wanted=[i])
+        what = f"the gradient of {problem.label(i)} wanted alone"
+        compare(problem, what, alone, together[k], "that wanted with others", rtol, atol)
 
 
 def check_pairs_alone(problem, rtol=1e-12, atol=1e-12):

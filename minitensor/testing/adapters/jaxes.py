@@ -60,9 +60,7 @@ class Jax(Library):
             except Exception:  # it cannot be compiled, or refuses these values: it says so itself
                 self.programs[function.key] = None
         found = self._run(function, values, wanted, watch)
-        if not all(
-            isinstance(out, jax.Array) for out in found[0]
-        ):  # a number of Python's, whose type a program gives it
+        if not all(isinstance(out, jax.Array) for out in found[0]):  # a number, which a program gives a type
             self.programs[getattr(function, "key", None)] = None
         return found
 

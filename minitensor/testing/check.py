@@ -11,9 +11,10 @@ from minitensor.testing.adapters.detect import OURS, libraries_of
 from minitensor.testing.arguments import as_inputs, as_reference, check_given, note, split
 from minitensor.testing.collected import collected
 from minitensor.testing.cotangents import check_cotangents, check_linear
+from minitensor.testing.forms import Turns
 from minitensor.testing.gradients import Report, check_inputs_compared, check_problem, nothing_compared, second_order
 from minitensor.testing.narrow import Narrow, as_types
-from minitensor.testing.problem import Problem, Turns, check_options, generator, name_of, show
+from minitensor.testing.problem import Problem, check_options, generator, name_of, show
 from minitensor.testing.profiles import of_case
 from minitensor.testing.snippet import reproduced
 from minitensor.testing.wanted import check_each_input_alone, check_pairs_alone

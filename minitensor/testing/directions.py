@@ -19,7 +19,7 @@ from minitensor.engine.mode import no_grad
 from minitensor.testing.complex_step import complex_slope, confirms
 from minitensor.testing.differences import EPSILON, STEP, differ
 from minitensor.testing.kinks import LOOKED_AT, at_kink
-from minitensor.testing.problem import freeze
+from minitensor.testing.packing import freeze
 from minitensor.testing.verdicts import VISIBLE, Verdict, judge, settled_at_once, share
 
 __all__ = ["check_gradients"]

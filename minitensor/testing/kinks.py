@@ -22,7 +22,7 @@ import numpy as np
 
 from minitensor.engine.mode import enable_grad
 from minitensor.testing.nearby import near_by, outputs_beside, slopes_near
-from minitensor.testing.problem import freeze
+from minitensor.testing.packing import freeze
 from minitensor.testing.slopes import free_of, kinks_of, outside, slopes
 from minitensor.testing.verdicts import Verdict
 

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from minitensor.backend import as_dtype, is_floating
-from minitensor.testing.problem import freeze, generator
+from minitensor.testing.packing import freeze
+from minitensor.testing.problem import generator
 
 __all__ = ["Narrow", "as_types", "check_narrow", "eps_of", "representable"]
 

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from minitensor.testing.problem import freeze
+from minitensor.testing.packing import freeze
 
 __all__ = ["near_by", "outputs_beside", "slopes_near"]
 

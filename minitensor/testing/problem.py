@@ -4,32 +4,26 @@ its random bits repeatable.
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
 from functools import cached_property
 
 import numpy as np
 
 from minitensor import random
-from minitensor.backend import is_narrow
-from minitensor.engine.autograd import new_leaf, raw, reachable, watch
-from minitensor.engine.gradient import grad
+from minitensor.engine.autograd import new_leaf, raw
 from minitensor.engine.mode import current_mode, enable_grad, no_grad
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.adapters import Adapted, adapt
-from minitensor.testing.arguments import as_choice, as_inputs, as_ours, holds_arrays
-from minitensor.testing.profiles import like
+from minitensor.testing.arguments import as_choice, as_inputs
+from minitensor.testing.forms import Turns, form_of, kind_of
+from minitensor.testing.lending import on_device, with_parameters
+from minitensor.testing.packing import count_of, freeze, frozen, pack, spread
+from minitensor.testing.pulling import frozen_graph, pull
 
-__all__ = ["Problem", "check_options", "freeze", "generator", "name_of", "show"]
+__all__ = ["Problem", "check_options", "generator", "name_of", "show"]
 
 
 SMALL = 2**12  # bytes of inputs, and of outputs, that are remembered
 REMEMBERED = 2**12  # outputs beside the inputs that are
-
-
-def freeze(array):
-    """``array`` made read-only, in place: whoever writes to it dies there."""
-    array.flags.writeable = False
-    return array
 
 
 def check_options(name, seed, rtol, atol, order=1):
@@ -72,31 +66,6 @@ def show(value):
     return repr(value)
 
 
-class Turns:
-    """What not every one of many examples needs. ``everything``: each needs all, as once one has
-    failed, so that it fails again.
-    """
-
-    def __init__(self):
-        self.passed = 0  # examples
-        self.seen: set = set()  # what they had, by their kind
-        self.everything = False
-
-    def clear(self):
-        """Forget them all."""
-        self.passed = 0
-        self.seen.clear()
-
-    def is_first(self, problem, what):
-        """Whether no example of the kind of ``problem`` has passed ``what``."""
-        return self.everything or (what, problem.kind) not in self.seen
-
-    def pass_on(self, problem, *whats):
-        """An example has passed ``whats``."""
-        self.passed += 1
-        self.seen |= {(what, problem.kind) for what in whats}
-
-
 class Problem:
     """``function`` at ``inputs``, with every floating input in ``dtype`` and read-only.
 
@@ -127,15 +96,15 @@ class Problem:
         self.labels: list[str] = []
         self.layout: list = []
         for i, (value, label) in enumerate(zip(inputs, _labels(function, len(inputs)))):
-            self.layout.append(_spread(value, label, values, self.labels))
+            self.layout.append(spread(value, label, values, self.labels))
             origins += [i] * (len(values) - len(origins))
         foreign = isinstance(function, Adapted)
         parameters = list(function.named_parameters()) if hasattr(function, "named_parameters") else []
-        self.function = _with_parameters(function, [p for _, p in parameters], len(inputs)) if parameters else function
+        self.function = with_parameters(function, [p for _, p in parameters], len(inputs)) if parameters else function
         parameters = function.parameters if foreign else parameters
-        self.function = self.function if device is None else _on_device(self.function, device)
+        self.function = self.function if device is None else on_device(self.function, device)
         self.labels += [f"parameter {label}" for label, _ in parameters]
-        self.values = [_frozen(value, dtype) for value in [*values, *(p for _, p in parameters)]]
+        self.values = [frozen(value, dtype) for value in [*values, *(p for _, p in parameters)]]
         self.at_kinks = as_choice(self.name, at_kinks, self.values)
         for i, value in enumerate(self.values):
             if isinstance(value, np.ndarray) and value.dtype.kind == "O":
@@ -161,8 +130,8 @@ class Problem:
         """``values`` as the arguments of the function: those that came in a list are in
         one again.
         """
-        count = sum(_count(item) for item in self.layout)
-        return [*(_pack(item, values) for item in self.layout), *values[count:]]
+        count = sum(count_of(item) for item in self.layout)
+        return [*(pack(item, values) for item in self.layout), *values[count:]]
 
     def replaced(self, values):
         """The same problem at other ``values``, which are taken as they are."""
@@ -177,7 +146,7 @@ class Problem:
         """What a function mostly branches on: inputs that are no arrays, and of arrays the types,
         the dimensions, and which have length 0 or 1; not the elements, nor other lengths.
         """
-        return str(self.layout), *map(_form, self.values), *((name, _form(v)) for name, v in self.keywords.items())
+        return str(self.layout), *map(form_of, self.values), *((name, form_of(v)) for name, v in self.keywords.items())
 
     @cached_property
     def kind(self):
@@ -185,7 +154,7 @@ class Problem:
         and numbers.
         """
         given = {**dict(enumerate(self.values)), **self.keywords}
-        return str(self.layout), *((name, _kind(raw(value))) for name, value in given.items())
+        return str(self.layout), *((name, kind_of(raw(value))) for name, value in given.items())
 
     @cached_property
     def outputs(self):
@@ -342,168 +311,7 @@ def _is_ours(error):
     return f"{place.tb_frame.f_globals.get('__name__')}.".startswith("minitensor.testing.")
 
 
-def pull(outputs, leaves, cotangents, create_graph=False, keep=False):
-    """Gradients of ``leaves`` as Tensors, zeros if there is none."""
-    pairs = [(o, c) for o, c in zip(outputs, cotangents) if c is not None and o.node is not None]
-    found = [None] * len(leaves)
-    if pairs and leaves:
-        ends, seeds = [o for o, _ in pairs], [c for _, c in pairs]
-        how = {"create_graph": create_graph, "retain_graph": keep or create_graph, "allow_unused": True}
-        found = grad(ends, leaves, seeds, **how)
-    return [Tensor(np.zeros(x.shape, dtype=x.dtype)) if g is None else g for x, g in zip(leaves, found)]
-
-
-@contextmanager
-def frozen_graph(roots):
-    """Within, every array that a rule of this graph is given is read-only: saved values at once,
-    gradients as they arrive, copies of what rules return, so that these stay as they are. Gives the
-    list of ``(returned, copy)``.
-    """
-    returned: list = []
-
-    def hook(gradient):
-        if not isinstance(gradient, np.ndarray) or not gradient.flags.writeable:
-            return gradient
-        returned.append((gradient, freeze(gradient.copy(order="K"))))
-        return returned[-1][1]
-
-    frozen = []
-    for node in reachable(roots):
-        for value in node.saved or ():
-            for array in value if isinstance(value, tuple) else (value,):
-                if isinstance(array, np.ndarray) and array.flags.writeable:
-                    frozen.append(freeze(array))
-        watch(node).hooks[hook] = hook
-    try:
-        yield returned
-    finally:
-        for array in sorted(frozen, key=lambda array: array.base is not None):  # some may be a user's own constants
-            with suppress(ValueError):  # a view of what stays read-only
-                array.flags.writeable = True
-
-
-def _form(value):
-    """Of an array its type, and of each length whether it is 0, 1 or more; of a container the forms
-    of its parts; anything else itself, or its class if it has no hash.
-    """
-    value = raw(value)
-    if isinstance(value, np.ndarray):
-        return value.dtype, tuple(min(length, 2) for length in value.shape)
-    if isinstance(value, dict):
-        return dict, *((key, _form(part)) for key, part in value.items())
-    if isinstance(value, (list, tuple)):
-        return type(value), *map(_form, value)
-    try:
-        hash(value)
-    except TypeError:
-        return type(value)
-    return type(value), value
-
-
-def _kind(value):
-    """Of an array its type and dimensions, of a word, a flag and None these, of others the type."""
-    if isinstance(value, np.ndarray):
-        return value.dtype, value.ndim
-    return value if value is None or isinstance(value, (bool, str)) else type(value)
-
-
-def _spread(value, label, values, labels):
-    """Append ``value``, or each item of a list that holds arrays, to ``values``; returns where to
-    find it.
-    """
-    value = as_ours(value)
-    if isinstance(value, (list, tuple, dict)) and holds_arrays(value):
-        return _mapped(lambda name, item: _spread(item, f"{label}{name}", values, labels), value)
-    values.append(value)
-    labels.append(label)
-    return len(values) - 1
-
-
-def _mapped(function, tree):
-    """A list, tuple or dict, each item replaced by what ``function`` gives for its name and it."""
-    if isinstance(tree, dict):
-        return {key: function(f"[{key!r}]", item) for key, item in tree.items()}
-    items = [function(f"[{i}]", item) for i, item in enumerate(tree)]
-    return like(tree, items)
-
-
-def _count(place):
-    if isinstance(place, (list, tuple, dict)):
-        return sum(map(_count, place.values() if isinstance(place, dict) else place))
-    return 1
-
-
-def _pack(place, values):
-    if isinstance(place, (list, tuple, dict)):
-        return _mapped(lambda _, item: _pack(item, values), place)
-    return values[place]
-
-
 def _labels(function, count):
     names = getattr(function, "input_names", None)
     names = list(names(count)) if callable(names) else list(getattr(function, "labels", ()))
     return (names + [f"argument {i}" for i in range(len(names), count)])[:count]
-
-
-def _frozen(value, dtype):
-    """A read-only copy of an array (floats in ``dtype``), anything else as it is."""
-    value = raw(value)
-    if isinstance(value, np.generic):
-        value = np.asarray(value)
-    if not isinstance(value, np.ndarray):
-        return value
-    return freeze(_same_layout(value, dtype if value.dtype.kind == "f" or is_narrow(value.dtype) else value.dtype))
-
-
-def _same_layout(array, dtype):
-    """A copy of ``dtype`` that lies in memory as ``array`` does: its order of axes, gaps (full of
-    NaN) and directions.
-    """
-    steps = [abs(s) // array.itemsize for s in array.strides]
-    span = sum((n - 1) * s for n, s in zip(array.shape, steps)) + 1
-    dense = array.flags.c_contiguous or array.flags.f_contiguous or not array.size
-    if dense or span > 64 * array.size or any(s % array.itemsize for s in array.strides):
-        return np.array(array, dtype=dtype)
-    turned = tuple(slice(None, None, -1 if s < 0 else 1) for s in array.strides)
-    base = np.full(span, np.nan if np.dtype(dtype).kind == "f" else 0, dtype=dtype)
-    view = np.lib.stride_tricks.as_strided(base, array.shape, [s * base.itemsize for s in steps])
-    view[...] = array[turned]
-    return view[turned]
-
-
-def _with_parameters(module, parameters, count):
-    """``module`` as a function of its inputs and the values of its parameters."""
-
-    def function(*values, **keywords):
-        with _lent(parameters, values[count:]):
-            return module(*values[:count], **keywords)
-
-    return function
-
-
-def _on_device(function, device):
-    """``function`` run on ``device``: its Tensors are sent there, what it returns comes back."""
-
-    def moved(value, to):
-        if isinstance(value, (list, tuple, dict)):
-            return _mapped(lambda _, item: moved(item, to), value)
-        return value.to(to) if isinstance(value, Tensor) else value
-
-    def there(*values, **keywords):
-        out = function(*moved(values, device), **keywords)
-        return moved(out, "cpu")
-
-    return there
-
-
-@contextmanager
-def _lent(parameters, tensors):
-    """Within, the parameters hold the arrays and nodes of ``tensors``."""
-    before = [(p._array, p.node) for p in parameters]
-    try:
-        for parameter, lent in zip(parameters, tensors):
-            parameter._array, parameter.node = lent._array, lent.node
-        yield
-    finally:
-        for parameter, (data, node) in zip(parameters, before):
-            parameter._array, parameter.node = data, node

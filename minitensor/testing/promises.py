@@ -14,8 +14,9 @@ from minitensor.engine.mode import current_mode, switched
 from minitensor.engine.observer import Observer
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.adapters import Adapted
+from minitensor.testing.packing import freeze
 from minitensor.testing.planted import standing_for
-from minitensor.testing.problem import freeze, generator
+from minitensor.testing.problem import generator
 
 __all__ = [
     "check_backward_twice", "check_float32", "check_fused", "check_graphs_apart", "check_layout", "check_new_arrays",

@@ -125,6 +125,12 @@ def check_choices(temperature, top_k, top_p, beam_size, generator, stream=None):
         raise ValueError(f"temperature must be 0, for the most probable token, or above, got {temperature}")
     if temperature == 0 and not (top_k is top_p is generator is None):
         raise ValueError("top_k, top_p and generator are for sampling: give a temperature above 0, such as 1.0")
+    if generator is not None and not isinstance(generator, mt.random.Generator):
+        raise TypeError(
+            f"generator must be an mt.random.Generator, such as mt.random.Generator(0), got {type(generator).__name__}"
+        )
+    if isinstance(beam_size, bool) or not hasattr(beam_size, "__index__"):
+        raise TypeError(f"beam_size must be an integer, how many hypotheses are kept, got {beam_size!r}")
     if beam_size < 1:
         raise ValueError(f"beam_size must be at least 1, got {beam_size}")
     if beam_size > 1 and (temperature > 0 or stream is not None):

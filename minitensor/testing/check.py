@@ -62,11 +62,12 @@ def check_op(
 
     Checked are: values (against ``reference``); the same bits under ``no_grad``; inputs unchanged,
     and frozen throughout, so that a rule that writes to its arguments fails; any memory layout;
-    float32 stays float32; gradients linear in the cotangents, of which some are 0, broadcast, or
-    not contiguous; each gradient alone, and two of three or more, as with the others; a second
-    backward as the first, and as one after a call at other values; a ``@fused`` kernel against its
-    definition; and first and second derivatives against differences with random cotangents, at
-    kinks with the slopes of both sides. Shapes with 0 elements or no axes come from the strategy.
+    float32 stays float32; gradients linear in the cotangents, which lie with gaps too; a second
+    backward as the first; a ``@fused`` kernel against its definition; and first and second
+    derivatives against differences with random cotangents, at kinks with the slopes of both sides.
+    With the first example of each kind also: cotangents with zeros, and broadcast; each gradient
+    alone, and two of three or more, as with the others; a backward after calls at other values.
+    Shapes with 0 elements or no axes come from the strategy.
 
     Returns a ``Report``. Raises AssertionError with the op, input, index and both numbers, and with
     lines to paste that fail again; a drawn example is shrunk first and shown with the seed that

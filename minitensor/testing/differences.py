@@ -233,12 +233,13 @@ class Differences:
         return self.in_place
 
     def bounds_at_jump(self):
-        """The least and the greatest slope that a rule may give where f ``jumps``: those of both
-        sides, of which that towards the jump is infinite. Beyond an end of the domain, or if f
-        jumps on both sides, there is no bound.
+        """``(low, high, steep)``: the least and the greatest slope that a rule may give where f
+        ``jumps``, those of both sides, of which that towards the jump is infinite; and whether
+        the other one is infinite too, as a root's. Beyond an end of the domain, or if f jumps on
+        both sides, there is no bound.
         """
         wide, close, fine = self.of(SIDES[0]), self.by_two(SIDES[-1]), self.by_two(NEAREST)
-        ends = []
+        ends: list[float] = []
         for side in ("ahead", "behind"):
             slope, far, again = getattr(wide, side), SIDES[-1] * getattr(close, side), NEAREST * getattr(fine, side)
             if abs(far - again) <= 0.05 * abs(far) and abs(far) > JUMP * (close.size + self.movement()):
@@ -246,11 +247,11 @@ class Differences:
                 continue
             doubt = 1e-3 * abs(slope) + SURE * (close.rounding + wide.rounding)
             if not abs(slope - far / SIDES[-1]) <= doubt:  # not seen well, or beyond the domain
-                return -math.inf, math.inf
+                return -math.inf, math.inf, abs(far) / SIDES[-1] > 2 * abs(slope)
             ends.append(slope)
         if all(map(math.isinf, ends)):
-            return -math.inf, math.inf
-        return min(ends), max(ends)
+            return -math.inf, math.inf, False
+        return min(ends), max(ends), False
 
     def is_elsewhere(self, h, other):
         """Whether f moves as far within a step of ``h`` as within the ``other``, on both sides, or

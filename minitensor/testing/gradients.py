@@ -265,7 +265,7 @@ def check_inputs_compared(name, report):
         raise AssertionError(
             f"{name}: no derivative of {never[0]} was compared: the function refuses every step from what was given, or "
             "rounding of the outputs hides what it does: give inputs that can be moved by a little (one that must be "
-            "symmetric, or add up to 1, is made so within the function), or leave it out by wanted="
+            "symmetric, or add up to 1, is made so within the function), scale the outputs, or leave it out by wanted="
         )
 
 

@@ -108,7 +108,8 @@ def at_kink(lines, place, judged):
     for k, at in kinky[:ALONE]:
         claimed = claim(_only(lines.cotangents, live[k], at))
         off = outside(claimed, found.ahead[k][at], found.behind[k][at])
-        if off is not None and not chosen(problem, i, place, lines.claims[place]):
+        allowed = off is None or chosen(problem, i, place, lines.claims[place])
+        if not allowed and not kinks_near_by(_only(lines.cotangents, live[k], at)):
             lines.said[place] = f"of output {live[k]} at index {tuple(int(n) for n in at)}, which has a kink there, "
             lines.said_claim[place] = claimed / reach
             return Verdict("wrong", off), kink

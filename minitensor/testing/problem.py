@@ -150,11 +150,12 @@ class Problem:
 
     @cached_property
     def kind(self):
-        """What the code of a rule branches on, told more roughly than by ``form``: without lengths
-        and numbers.
+        """What the code of a rule branches on, told more roughly than by ``form``: without numbers,
+        and of lengths whether inputs and outputs have no element, one, or more.
         """
         given = {**dict(enumerate(self.values)), **self.keywords}
-        return str(self.layout), *((name, kind_of(raw(value))) for name, value in given.items())
+        sizes = [min(array.size, 2) for array in [*(self.values[i] for i in self.wanted), *self.outputs]]
+        return str(self.layout), *sizes, *((name, kind_of(raw(value))) for name, value in given.items())
 
     @cached_property
     def outputs(self):

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
@@ -14,9 +14,12 @@ from minitensor.engine.mode import current_mode, switched
 from minitensor.engine.observer import Observer
 from minitensor.engine.tensor import Tensor
 from minitensor.testing.adapters import Adapted
-from minitensor.testing.packing import freeze
+from minitensor.testing.packing import count_of, freeze
 from minitensor.testing.planted import standing_for
 from minitensor.testing.problem import generator
+
+# Other values of the same shapes: in another order, of the same signs, and of others.
+OTHERS = (np.flip, lambda value: 0.75 * value, lambda value: -0.75 * value)
 
 __all__ = [
     "check_backward_twice", "check_float32", "check_fused", "check_graphs_apart", "check_layout", "check_new_arrays",
@@ -86,7 +89,10 @@ def check_layout(problem, rtol=1e-12, atol=1e-12):
     """Values and gradients do not depend on how the inputs lie in memory."""
     if isinstance(problem.given, Adapted) and problem.given.library.drew:
         return  # random numbers given out in the order of memory: another layout is another function
-    apart = problem.replaced([strided(v) if isinstance(v, np.ndarray) else v for v in problem.values])
+    inputs = sum(map(count_of, problem.layout))  # a layer's parameters lie as its library made them
+    apart = problem.replaced(
+        [strided(v) if k < inputs and isinstance(v, np.ndarray) else v for k, v in enumerate(problem.values)]
+    )
     outputs, leaves = apart.record()
     for k, (out, right) in enumerate(zip(outputs, problem.outputs)):
         compare(
@@ -116,7 +122,7 @@ def check_backward_twice(problem):
 
 
 def check_graphs_apart(problem, rtol=1e-12, atol=1e-12):
-    """Backward through a graph gives the same after a call at other values: what a rule needs is
+    """Backward through a graph gives the same after calls at other values: what a rule needs is
     kept for each call, and not in one place for all. Of many examples that are of one kind, the
     first alone is looked at.
     """
@@ -125,15 +131,15 @@ def check_graphs_apart(problem, rtol=1e-12, atol=1e-12):
     cotangents, right = problem.pulled_back
     outputs, leaves = problem.record()
     with np.errstate(all="ignore"):
-        other = problem.replaced([_smaller(v) for v in problem.values])
-        try:
-            other.record()
-        except Exception:  # these values are none that the function takes
-            return
+        for change in OTHERS:
+            with suppress(Exception):  # these values may be none that the function takes
+                problem.replaced([_changed(v, change) for v in problem.values]).record()
         found = problem.pulled(outputs, leaves, cotangents)
     for i, gradient, before in zip(problem.wanted, found, right):
-        what = f"the gradient of {problem.label(i)} after another call, with three quarters of the inputs,"
-        by = "at once, before that call, the same backward (what a rule needs is kept for each call, not in one place for all)"
+        what = (
+            f"the gradient of {problem.label(i)} after other calls, with the inputs reversed or times 0.75 and -0.75,"
+        )
+        by = "at once, before these, the same backward (what a rule needs is kept for each call, not in one place for all)"
         compare(problem, what, gradient, before, by, rtol, atol)
 
 
@@ -264,10 +270,10 @@ def _as_float32(value):
     return value
 
 
-def _smaller(value):
-    """Three quarters of what is floating: of the same sign, shape and order."""
+def _changed(value, change):
+    """What is floating, changed."""
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        return freeze(np.asarray(0.75 * value))
+        return freeze(np.array(change(value)))
     return value
 
 

@@ -125,11 +125,12 @@ def _first_look(differences, claimed, smallest, tolerance, quick):
 
 def _at_jump(differences, claimed, slope, tolerance):
     """The verdict where f jumps: a claim must be finite, and no less than the slope of the side
-    where f goes on from where it is, or no more, if the jump is downwards.
+    where f goes on from where it is, or no more, if the jump is downwards. It may be infinite if
+    that slope is.
     """
-    low, high = differences.bounds_at_jump()
+    low, high, steep = differences.bounds_at_jump()
     nearer = low if claimed < low else high
-    finite = math.isfinite(claimed)
+    finite = math.isfinite(claimed) or (steep and math.isinf(claimed))
     if finite and (low <= claimed <= high or abs(claimed - nearer) <= tolerance(nearer) + 0.01 * abs(nearer)):
         return Verdict("kink", slope)
     known = next((end for end in (nearer, low, high) if math.isfinite(end)), slope)
@@ -291,16 +292,17 @@ def _bounds(seen):
 
     What rounding inside of f does shows at the finest steps, where u h is its size, though at one
     step it may hide by chance. Where f bends within a step, more than rounding does, no larger step
-    is surer: it may lie beyond all that happens. But if f is off its line by far less at two larger
-    steps, that was no bend: what cancels beside 0, as in (exp(x) - 1) / x, is rougher the nearer.
-    And neighbours that contradict each other are both in doubt.
+    is surer: it may lie beyond all that happens. But if f moves along a line at two larger steps
+    and is off it by far less, that was no bend: what cancels beside 0, as in (exp(x) - 1) / x, is
+    rougher the nearer. And neighbours that contradict each other are both in doubt.
     """
     noise = statistics.median([seen[h].uncertainty * h for h in FINE if h in seen] or [0.0])
     bounds, bent = {}, 0.0
     off = {h: (e.uncertainty - e.rounding) * h for h, e in seen.items()}  # how far f is off a line within each step
     for h in sorted(seen):
         found = seen[h]
-        straight = sum(off[larger] < ROUGHER * off[h] for larger in seen if larger > h)
+        line = (off[larger] for larger, e in seen.items() if larger > h and abs(e.slope) * larger > off[h])
+        straight = sum(far < ROUGHER * off[h] for far in line)
         bent = max(bent, off[h] / h if off[h] > SURE * noise and straight < 2 else 0.0)
         bounds[h] = SURE * max(found.uncertainty, noise / h, bent)
     doubts = dict(bounds)

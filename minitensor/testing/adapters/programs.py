@@ -9,6 +9,7 @@ compiler does for speed. Values, gradients and rules are JAX's own.
 from __future__ import annotations
 
 import functools
+import math
 import re
 
 import jax
@@ -39,9 +40,12 @@ def _leaf(value):
 
 
 def _constant(value):
-    if hasattr(value, "__array__"):
-        raise TypeError("an array is no key")
-    return type(value), value
+    """A constant that cannot change; TypeError for others."""
+    if isinstance(value, float):
+        return float, value, math.copysign(1.0, value)
+    if value is None or isinstance(value, (bool, int, str, np.dtype)):
+        return type(value), value
+    raise TypeError("this may change, and is no key")
 
 
 class Program:

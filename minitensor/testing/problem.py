@@ -151,10 +151,10 @@ class Problem:
     @cached_property
     def kind(self):
         """What the code of a rule branches on, told more roughly than by ``form``: without numbers,
-        and of lengths whether inputs and outputs have no element, one, or more.
+        and of lengths whether some input, and some output, has no element, or one.
         """
         given = {**dict(enumerate(self.values)), **self.keywords}
-        sizes = [min(array.size, 2) for array in [*(self.values[i] for i in self.wanted), *self.outputs]]
+        sizes = [min([2, *(a.size for a in some)]) for some in ([self.values[i] for i in self.wanted], self.outputs)]
         return str(self.layout), *sizes, *((name, kind_of(raw(value))) for name, value in given.items())
 
     @cached_property

@@ -13,7 +13,7 @@ from minitensor.testing.promises import compare
 
 __all__ = ["check_each_input_alone", "check_pairs_alone"]
 
-PAIRS = 3  # that are looked at; of three inputs these are all
+PAIRS = 3  # of three inputs
 
 
 def check_each_input_alone(problem, rtol=1e-12, atol=1e-12):
@@ -37,9 +37,9 @@ def check_each_input_alone(problem, rtol=1e-12, atol=1e-12):
 def check_pairs_alone(problem, rtol=1e-12, atol=1e-12):
     """The gradients of two inputs are the same if no other is wanted.
 
-    Of more than three inputs, three pairs are looked at that the elements choose, so that an
-    example is looked at in the same way each time. Of many examples that are of one kind, the
-    first alone is looked at.
+    Of more than three inputs, one pair is looked at that the elements choose, so that an example is
+    looked at in the same way each time. Of many examples that are of one kind, the first alone is
+    looked at.
     """
     if len(problem.wanted) < 3 or not problem.turns.is_first(problem, "alone"):
         return
@@ -60,4 +60,4 @@ def _chosen(problem):
     for value in problem.values:
         number = zlib.crc32(value.tobytes(), number) if isinstance(value, np.ndarray) else number
     order = np.random.default_rng(number).permutation(len(pairs))
-    return [pairs[k] for k in order[:PAIRS]]
+    return [pairs[order[0]]]

@@ -65,9 +65,9 @@ def check_op(
     float32 stays float32; gradients linear in the cotangents, which lie with gaps too; a second
     backward as the first; a ``@fused`` kernel against its definition; and first and second
     derivatives against differences with random cotangents, at kinks with the slopes of both sides.
-    With the first example of each kind also: cotangents with zeros, and broadcast; each gradient
-    alone, and two of three or more, as with the others; a backward after calls at other values.
-    Shapes with 0 elements or no axes come from the strategy.
+    With the first example of each of twelve kinds also: cotangents with zeros, and broadcast; each
+    gradient alone, and two of three or more, as with the others; a backward after a call at other
+    values. Shapes with 0 elements or no axes come from the strategy.
 
     Returns a ``Report``. Raises AssertionError with the op, input, index and both numbers, and with
     lines to paste that fail again; a drawn example is shrunk first and shown with the seed that
@@ -118,7 +118,7 @@ def check_op(
             except BaseException:
                 turns.everything = True  # so that it fails again
                 raise
-            turns.pass_on(problem, "cotangents", "graphs", "alone")
+            turns.pass_on(problem)
 
     drawing = _drawn_list(inputs) if isinstance(inputs, list) and len(plain) < len(inputs) else inputs
     if isinstance(drawing, list):

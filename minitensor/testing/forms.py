@@ -9,6 +9,9 @@ from minitensor.engine.autograd import raw
 __all__ = ["Turns", "form_of", "kind_of"]
 
 
+MOST = 12  # kinds of examples of which the first has everything
+
+
 class Turns:
     """What not every one of many examples needs. ``everything``: each needs all, as once one has
     failed, so that it fails again.
@@ -16,22 +19,22 @@ class Turns:
 
     def __init__(self):
         self.passed = 0  # examples
-        self.seen: set = set()  # what they had, by their kind
+        self.kinds: set = set()  # theirs
         self.everything = False
 
     def clear(self):
         """Forget them all."""
         self.passed = 0
-        self.seen.clear()
+        self.kinds.clear()
 
-    def is_first(self, problem, what):
-        """Whether no example of the kind of ``problem`` has passed ``what``."""
-        return self.everything or (what, problem.kind) not in self.seen
+    def is_first(self, problem):
+        """Whether no example of the kind of ``problem`` has passed, and not too many kinds have."""
+        return self.everything or (problem.kind not in self.kinds and len(self.kinds) < MOST)
 
-    def pass_on(self, problem, *whats):
-        """An example has passed ``whats``."""
+    def pass_on(self, problem):
+        """An example has passed."""
         self.passed += 1
-        self.seen |= {(what, problem.kind) for what in whats}
+        self.kinds.add(problem.kind)
 
 
 def form_of(value):

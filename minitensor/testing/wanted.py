@@ -26,7 +26,7 @@ def check_each_input_alone(problem, rtol=1e-12, atol=1e-12):
     if count < 2:
         return
     cotangents, together = problem.pulled_back
-    first = problem.turns.is_first(problem, "alone")
+    first = problem.turns.is_first(problem)
     for k in range(count) if first else [problem.turns.passed % count]:
         i = problem.wanted[k]
         (alone,) = problem.gradients(cotangents, wanted=[i])
@@ -41,7 +41,7 @@ def check_pairs_alone(problem, rtol=1e-12, atol=1e-12):
     looked at in the same way each time. Of many examples that are of one kind, the first alone is
     looked at.
     """
-    if len(problem.wanted) < 3 or not problem.turns.is_first(problem, "alone"):
+    if len(problem.wanted) < 3 or not problem.turns.is_first(problem):
         return
     cotangents, together = problem.pulled_back
     right = dict(zip(problem.wanted, together))

@@ -29,12 +29,9 @@ def check_linear(problem):
         if _unlike(problem, found, wanted, larger) is None:
             return
         dense = [None if c is None else freeze(np.array(c, order="C")) for c in larger]
-        found = problem.pulled(outputs, leaves, dense, keep=True)
-        if _unlike(problem, found, wanted, larger) is None:
-            what = "if the gradient that it is given is not contiguous (its rule reads the memory and not the array)"
-            found = problem.pulled(outputs, leaves, larger, keep=True)
-        else:
-            what = f"with cotangents times {FACTOR:g}: its rule is not linear in the gradient that it is given"
+        what = f"with cotangents times {FACTOR:g}: its rule is not linear in the gradient that it is given"
+        _complain(problem, problem.pulled(outputs, leaves, dense, keep=True), wanted, larger, what)
+        what = "if the gradient that it is given is not contiguous (its rule reads the memory and not the array)"
         _complain(problem, found, wanted, larger, what)
 
 

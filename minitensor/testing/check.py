@@ -95,6 +95,7 @@ def check_op(
         "reference": reference, "order": order, "rtol": rtol, "atol": atol, "complex_step": complex_step, "seed": seed,
     }  # fmt: skip
     again = {"wanted": wanted, **options, "dtype": dtype, "device": device, "at_kinks": at_kinks, "name": name}
+    options["reference"] = as_reference("check_op", reference)
     narrow = Narrow(types)
     looked_at: set = set()
     turns = Turns()
@@ -191,7 +192,7 @@ def _check_case(problem, first, second, narrow, *, reference, order, rtol, atol,
         narrow.compare(rounded, seed, first)
     promises.check_repeatable(problem)
     if reference is not None:
-        promises.check_reference(problem, as_reference("check_op", reference), rtol=1e-11, atol=1e-12)
+        promises.check_reference(problem, reference, rtol=1e-11, atol=1e-12)
     if not _types_are_known(problem):
         promises.check_float32(problem)
     promises.check_fused(problem)

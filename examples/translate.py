@@ -38,7 +38,7 @@ from toolkit import console
 from toolkit.bleu import score
 from toolkit.checking import Checks
 from toolkit.console import UserError, counted
-from toolkit.decoding import add_decoding, check_output, check_page, penalty_of
+from toolkit.decoding import add_decoding, add_length, check_output, check_page, penalty_of, search_of
 from toolkit.diversifying import Diversifies
 from toolkit.exporting import Exports
 from toolkit.files import write_text
@@ -233,6 +233,7 @@ class Translate(Evaluates, Checks, Diversifies, Exports):
         )
         add_to(made)
         add_decoding(made)
+        add_length(made)
 
         made = add("attention", self.attention, "a picture of what a translation looks at")
         made.add_argument("sentence", type=composed, metavar="SENTENCE")
@@ -257,10 +258,9 @@ class Translate(Evaluates, Checks, Diversifies, Exports):
         sentences, where = _sentences(options)
         if options.output:
             check_output(options.output, options.input)  # before all is translated
-        penalty = penalty_of(options)
+        how = search_of(options) | {"n_best": options.n_best, "scores": options.scores}
         _, translator = self.open_translator(options)
-        how = {"n_best": options.n_best, "skip_blank": options.skip_blank, "scores": options.scores}
-        translations = translator.translate(sentences, options.beam, penalty, where, **how)
+        translations = translator.translate(sentences, where=where, skip_blank=options.skip_blank, **how)
         text = "".join(line + "\n" for line in translations)
         if options.output:
             write_text(options.output, text)

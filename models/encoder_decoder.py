@@ -97,7 +97,7 @@ class EncoderDecoder(nn.Module):
 
     def generate(
         self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None, n_best=None, start_ids=None,
-        temperature=0.0, top_k=None, top_p=None, generator=None,
+        temperature=0.0, top_k=None, top_p=None, generator=None, length_reward=0.0, patience=None,
     ) -> Any:  # fmt: skip
         """Target sequences, lists of ids without start and stop tokens; greedy for one beam.
 
@@ -108,7 +108,8 @@ class EncoderDecoder(nn.Module):
         If there are R of them, a multiple of B, the first R / B are for the first source, and so
         on, and each source is encoded once. temperature: above 0 draws each token, with ``top_k``,
         ``top_p`` and ``generator`` as in `search.sample`; target r, by ``start_ids``, draws from
-        the stream r of the generator, so that ten of a source are ten different ones.
+        the stream r of the generator, so that ten of a source are ten different ones. The value
+        that a beam seeks, ``length_reward`` and ``patience`` are those of `search.beam_search`.
 
         Raises ValueError for another number of them, another shape than (R,), an id that is no
         token, and sources of no positions; TypeError for other start_ids than integers.
@@ -116,6 +117,8 @@ class EncoderDecoder(nn.Module):
         check_choices(temperature, top_k, top_p, beam_size, generator)
         if temperature > 0 and n_best not in (None, 1):
             raise ValueError("n_best is of a beam search: to draw several of each source, repeat its start_ids")
+        if temperature > 0 and (length_reward or patience is not None):
+            raise ValueError("length_reward and patience are of a beam search: leave them out to draw tokens")
         c = self.config
         source = mt.asarray(source)
         if source.ndim > 1 and source.shape[0] and not source.shape[1]:
@@ -148,4 +151,4 @@ class EncoderDecoder(nn.Module):
             if temperature > 0:
                 drawn = sample(*decoding, temperature, top_k, top_p, generator)
                 return drawn if n_best is None else [[ids] for ids in drawn]
-            return search(*decoding, beam_size, length_penalty, n_best, self.penalty)
+            return search(*decoding, beam_size, length_penalty, n_best, self.penalty, length_reward, patience)

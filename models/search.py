@@ -55,13 +55,19 @@ def power(length, alpha):
 
 
 def search(
-    step, state, start_ids, stop_id, max_new_tokens, beam_size=1, length_penalty=0.6, n_best=None, penalty=penalty
+    step, state, start_ids, stop_id, max_new_tokens, beam_size=1, length_penalty=0.6, n_best=None, penalty=penalty,
+    length_reward=0.0, patience=None,
 ):  # fmt: skip
     """`greedy` if ``beam_size`` is 1, otherwise `beam_search`."""
+    decoding = (step, state, start_ids, stop_id, max_new_tokens)
     if beam_size == 1 and n_best in (None, 1):
-        found = greedy(step, state, start_ids, stop_id, max_new_tokens)
+        if length_reward or patience is not None:
+            raise ValueError(
+                "length_reward and patience are of a beam search, and beam_size is 1: give beam_size=5, or leave them out"
+            )
+        found = greedy(*decoding)
         return found if n_best is None else [[ids] for ids in found]
-    return beam_search(step, state, start_ids, stop_id, max_new_tokens, beam_size, length_penalty, n_best, penalty)
+    return beam_search(*decoding, beam_size, length_penalty, n_best, penalty, length_reward, patience)
 
 
 def greedy(step, state, start_ids, stop_id, max_new_tokens, stream=None):
@@ -86,18 +92,28 @@ def greedy(step, state, start_ids, stop_id, max_new_tokens, stream=None):
 
 
 def beam_search(
-    step, state, start_ids, stop_id, max_new_tokens, beam_size, length_penalty=0.6, n_best=None, penalty=penalty
+    step, state, start_ids, stop_id, max_new_tokens, beam_size, length_penalty=0.6, n_best=None, penalty=penalty,
+    length_reward=0.0, patience=None,
 ):  # fmt: skip
-    """The sentence of the highest ``log P / penalty(length)`` that a beam of hypotheses meets.
+    """The sentence of the highest value that a beam of hypotheses meets.
 
+        value = log P / penalty(length) + length_reward * length
         penalty(length) = ((5 + length) / 6) ** length_penalty
 
-    That is equation 14 of Wu et al. 2016, arXiv:1609.08144. The length counts the stop token. In
-    each step a sentence's k best continuations that are not a stop token live on, and a stop that
-    is among the k best of all completes its hypothesis. A sentence is done when no live hypothesis
-    can do better than its best complete one, whatever it goes on with, so that stopping early never
-    changes the answer; with k at least V ** max_new_tokens the answer is the best of all sentences.
-    If nothing was completed within ``max_new_tokens``, the best unfinished hypothesis is returned.
+    The penalty is equation 14 of Wu et al. 2016, arXiv:1609.08144, the reward of each token that of
+    Murray and Chiang 2018, arXiv:1808.10006, section 3.1, in nats: what a sum of log-probabilities
+    lacks against the sum of a shorter sentence. The length counts the stop token. In each step a
+    sentence's k best continuations that are not a stop token live on, by their log-probability
+    alone, and a stop that is among the k best of all completes its hypothesis. A sentence is done
+    when no live hypothesis can do better than its best complete one, whatever it goes on with, so
+    that stopping early never changes the answer; with k at least V ** max_new_tokens the answer is
+    the best of all sentences. If nothing was completed within ``max_new_tokens``, the best
+    unfinished hypothesis is returned.
+
+    patience: p: a sentence is also done once ``p * beam_size`` hypotheses of it are complete (Kasai
+    et al. 2022, arXiv:2204.05424; 1 is the rule of fairseq and of transformers'
+    ``early_stopping``). A length that is rewarded wants it: late hypotheses, which are long, are
+    likely to be endless ones. Default: only the rule above.
 
     penalty: another function of the length and ``length_penalty``, such as `power`: monotonic.
 
@@ -110,12 +126,20 @@ def beam_search(
     """
     if not math.isfinite(length_penalty):
         raise ValueError(f"length_penalty must be a number such as 0.6, got {length_penalty}")
+    if not math.isfinite(length_reward):
+        raise ValueError(f"length_reward must be a number of nats such as 0.5, got {length_reward}")
     beam_size = operator.index(beam_size)
     if beam_size < 1:
         raise ValueError(f"beam_size must be at least 1, got {beam_size}")
     wanted = 1 if n_best is None else operator.index(n_best)
     if not 1 <= wanted <= beam_size:
         raise ValueError(f"n_best must be from 1 to beam_size, which is {beam_size}, got {n_best}")
+    if patience is not None and not wanted / beam_size <= patience < math.inf:
+        raise ValueError(
+            f"patience must be from {wanted / beam_size:g}, so that {wanted} of {beam_size} hypotheses can be complete,"
+            f" got {patience}"
+        )
+    enough = math.inf if patience is None else patience * beam_size  # complete hypotheses of a sentence
     ids = starts(start_ids)
     limits, stop_ids = limits_of(max_new_tokens, len(ids)), stops_of(stop_id)
     largest = np.maximum(penalty(1, length_penalty), penalty(limits, length_penalty))
@@ -124,6 +148,7 @@ def beam_search(
     history = np.empty((len(ids), 1, 0), dtype=np.int64)  # (N, W, length) its tokens
     outputs: list[list] = [[] for _ in ids]  # (value, tokens) of the best hypotheses of each sentence
     bar = np.full(len(ids), -np.inf)  # the value that a hypothesis has to exceed to be among them
+    met = np.zeros(len(ids), dtype=np.int64)  # complete hypotheses of each sentence
     length = 0
     while len(sentence):
         length += 1
@@ -133,11 +158,13 @@ def beam_search(
         stops = np.isin(tokens, stop_ids)
 
         complete = np.where(stops, totals, -np.inf)[:, :beam_size] / penalty(length, length_penalty)
+        complete += length_reward * length
+        met[sentence] += np.isfinite(complete).sum(axis=1)
         for n in np.flatnonzero(complete.max(axis=1) > bar[sentence]):
             found = [(complete[n, k], history[n, beams[n, k]].tolist()) for k in np.flatnonzero(complete[n] > -np.inf)]
-            best = sorted([*outputs[sentence[n]], *found], key=lambda hypothesis: -hypothesis[0])[:wanted]
-            outputs[sentence[n]] = best
-            bar[sentence[n]] = best[-1][0] if len(best) == wanted else -np.inf
+            found = sorted([*outputs[sentence[n]], *found], key=lambda hypothesis: -hypothesis[0])[:wanted]
+            outputs[sentence[n]] = found
+            bar[sentence[n]] = found[-1][0] if len(found) == wanted else -np.inf
 
         # The best first, stops behind all others.
         lasting = np.argsort(stops, axis=1, kind="stable")[:, :beam_size]
@@ -146,8 +173,10 @@ def beam_search(
         history = np.concatenate([np.take_along_axis(history, beams[:, :, None], axis=1), tokens[:, :, None]], axis=2)
 
         # Log-probabilities only fall and are negative: at best a hypothesis keeps its own and gets
-        # the largest penalty.
-        going = (scores[:, 0] / largest[sentence] > bar[sentence]) & np.isfinite(scores[:, 0])
+        # the largest penalty and reward.
+        longest = limits[sentence] if length_reward > 0 else length + 1
+        best = scores[:, 0] / largest[sentence] + length_reward * longest
+        going = (best > bar[sentence]) & np.isfinite(scores[:, 0]) & (met[sentence] < enough)
         at_limit = length == limits[sentence]
         for n in np.flatnonzero(going & at_limit & np.isneginf(bar[sentence])):
             live = [(-np.inf, history[n, k].tolist()) for k in np.flatnonzero(np.isfinite(scores[n]))]

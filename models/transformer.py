@@ -37,6 +37,8 @@ class TransformerConfig(TranslationConfig):
     activation: str = "relu"
     norm_first: bool = False
     positions: str = "sinusoidal"
+    attention_dropout: float | None = None  # of the attention weights; default: ``dropout``
+    ff_dropout: float | None = None  # inside the feed-forward layers; default: ``dropout``
 
 
 class Transformer(EncoderDecoder):
@@ -52,7 +54,8 @@ class Transformer(EncoderDecoder):
         self.source_positions = self._encoding()
         self.target_positions = self.source_positions if c.share_embeddings else self._encoding()
         self.dropout = nn.Dropout(c.dropout)
-        shape = dict(dropout=c.dropout, activation=c.activation, norm_first=c.norm_first)
+        inner = dict(attention_dropout=c.attention_dropout, ff_dropout=c.ff_dropout)
+        shape = dict(dropout=c.dropout, activation=c.activation, norm_first=c.norm_first, **inner)
         self.encoder = nn.TransformerEncoder(c.n_encoder_layers, c.d_model, c.n_heads, c.d_ff, **shape)
         self.decoder = nn.TransformerDecoder(c.n_decoder_layers, c.d_model, c.n_heads, c.d_ff, **shape)
         self.output = nn.Linear(c.d_model, c.vocab_size, bias=False)

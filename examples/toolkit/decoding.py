@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 from toolkit.console import UserError
 from toolkit.numbers import beam_size, real
 
-__all__ = ["add_beam", "add_decoding", "check_output", "check_page", "penalty_of"]
+__all__ = ["add_beam", "add_decoding", "add_length", "check_output", "check_page", "penalty_of", "search_of"]
 
 
 def check_page(path: str, option: str) -> None:
@@ -42,6 +43,42 @@ def add_decoding(parser: argparse.ArgumentParser, beam: int = 1) -> None:
     parser.add_argument(
         "--length-penalty", type=real(-10, 10), metavar="A", help="of a beam; 0: none; more prefers longer ones (0.6)"
     )
+
+
+def add_length(parser: argparse.ArgumentParser) -> None:
+    """--length-reward and --patience, beside `add_decoding`."""
+    parser.add_argument(
+        "--length-reward",
+        type=real(-100, 100),
+        metavar="G",
+        help="of a beam: nats added for each token, in place of the penalty unless that is given (0)",
+    )
+    parser.add_argument(
+        "--patience",
+        type=real(0, 1000),
+        metavar="P",
+        help="of a beam of K: a sentence is done once P * K hypotheses are complete (2 with --length-reward, otherwise as"
+        " soon as none can be outdone)",
+    )
+
+
+def search_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What `Translator.translate` is told of the search: --beam, and what weighs its hypotheses.
+
+    Raises UserError for what is of a beam if there is none, and for a patience by which no sentence
+    would be complete.
+    """
+    how = {"beam": options.beam, "length_penalty": penalty_of(options)}
+    reward, patience = options.length_reward, options.patience
+    if options.beam == 1 and (reward is not None or patience is not None):
+        raise UserError("--length-reward and --patience are of a beam, and there is none: give --beam 5 too")
+    least = getattr(options, "n_best", 1) / options.beam
+    if patience is not None and patience < least:
+        raise UserError(f"--patience {patience:g} is done before a hypothesis is complete: give {least:g} or more")
+    if reward is not None:
+        patience = 2.0 if patience is None else patience
+        how |= {"length_reward": reward, "length_penalty": how["length_penalty"] or 0.0}
+    return how | {"patience": patience}
 
 
 def penalty_of(options: argparse.Namespace) -> float | None:

@@ -21,7 +21,7 @@ from toolkit import console
 from toolkit.blank import stripped
 from toolkit.console import UserError, counted
 from toolkit.corpus import FILE, Corpus, Pair
-from toolkit.decoding import add_decoding, penalty_of
+from toolkit.decoding import add_decoding, add_length, search_of
 from toolkit.files import check_new_folder, new_folder, write_text
 from toolkit.language_names import same_language
 from toolkit.numbers import positive_integer
@@ -65,6 +65,7 @@ class Diversifies(Program):
             help=f"hypotheses decoded at a time; a GPU is faster with more ({ROWS})",
         )
         add_decoding(made, beam=5)
+        add_length(made)
 
     def diversify(self, options: argparse.Namespace) -> None:
         """Translate the training pairs by each run, and write them all, with val and tests."""
@@ -74,7 +75,7 @@ class Diversifies(Program):
         twice = next((folder for folder, count in Counter(map(os.path.realpath, folders)).items() if count > 1), None)
         if twice:
             raise UserError(f"{twice} is given twice; its translations would be the same")
-        how = {"beam": options.beam, "length_penalty": penalty_of(options), "rows": options.rows}
+        how = search_of(options) | {"rows": options.rows}
         check_new_folder(options.out)
         data = {"path": options.data, **self.describe(options)}
         languages = data["source"], data["target"]

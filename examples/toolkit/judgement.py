@@ -11,7 +11,7 @@ from toolkit import console
 from toolkit.breakdown import Words
 from toolkit.console import UserError, counted
 from toolkit.corpus import Corpus, Pair
-from toolkit.decoding import add_decoding, check_page, penalty_of
+from toolkit.decoding import add_decoding, add_length, check_page, search_of
 from toolkit.evaluating import advise_tokenisation, evaluation, page
 from toolkit.files import write_text
 from toolkit.language_names import same_language
@@ -64,6 +64,7 @@ class Evaluates(Program):
         )
         add_to(made, "; all of them if not given")
         add_decoding(made)
+        add_length(made)
 
         made = add("score", self.score, "how probable given translations are: forced decoding")
         made.add_argument(
@@ -81,7 +82,7 @@ class Evaluates(Program):
 
     def evaluate(self, options: argparse.Namespace) -> None:
         """Print the scores of a run on its test sets, or on all of other data."""
-        how = {"beam": options.beam, "length_penalty": penalty_of(options)}
+        how = search_of(options)
         if options.page:
             check_page(options.page, "--page")
         run, device = self.open(options)

@@ -58,6 +58,12 @@ class PairSettings(Training):
     hidden: int = option(256, "recurrent: features of the states", least=1)
     input_feeding: bool = option(False, "recurrent: each step of the decoder also gets the last one's result")
     dropout: float = option(0.3, "dropout", least=0, below=1)
+    attention_dropout: float | None = option(
+        None, "transformer: dropout of the attention weights, if not that of --dropout", least=0, below=1
+    )
+    ff_dropout: float | None = option(
+        None, "transformer: dropout inside the feed-forward layers, if not that of --dropout", least=0, below=1
+    )
     label_smoothing: float = option(0.1, "label smoothing", least=0, below=1)
     r_drop: float = option(
         0.0, "weight of R-Drop: each sentence twice, with other dropout; to predict the same", least=0, below=1e6
@@ -70,7 +76,7 @@ class PairSettings(Training):
         super().__post_init__()
         if self.arch == "transformer" and self.d_model % self.heads:
             raise UserError(f"--heads {self.heads} must divide --d-model {self.d_model}")
-        if self.r_drop and not self.dropout:
+        if self.r_drop and not (self.dropout or self.attention_dropout or self.ff_dropout):
             raise UserError(
                 f"--r-drop {self.r_drop:g} compares two passes with different dropout: give a --dropout above 0"
             )
@@ -98,7 +104,7 @@ class Settings(PairSettings):
 
 
 # What only one family of architectures has; the other refuses it.
-TRANSFORMER_ONLY = ("decoder_layers", "heads", "d_ff", "pre_norm", "positions")
+TRANSFORMER_ONLY = ("decoder_layers", "heads", "d_ff", "pre_norm", "positions", "attention_dropout", "ff_dropout")
 RECURRENT_ONLY = ("attention", "hidden", "input_feeding")
 
 # Found by a few short runs. The embedded corpus is free of noise, so there is no dropout. Label
@@ -170,6 +176,7 @@ def make_model(settings: PairSettings, vocab_size: int, device: str) -> Transfor
     if s.arch == "transformer":
         layers: dict[str, Any] = dict(n_encoder_layers=s.layers, n_decoder_layers=s.decoder_depth)
         shape: dict[str, Any] = dict(n_heads=s.heads, d_ff=s.d_ff, norm_first=s.pre_norm, positions=s.positions)
+        shape |= dict(attention_dropout=s.attention_dropout, ff_dropout=s.ff_dropout)
         model: Transformer | Seq2Seq = Transformer(TransformerConfig(**shared, **layers, **shape))
     else:
         shape = dict(n_layers=s.layers, hidden_size=s.hidden, input_feeding=s.input_feeding)

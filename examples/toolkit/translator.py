@@ -101,6 +101,8 @@ class Translator:
         scores: bool = False,
         rows: int = ROWS,
         whole: bool = False,
+        length_reward: float = 0.0,
+        patience: float | None = None,
     ) -> list[str]:
         """Translations in the order of ``sentences``, each one line; greedy if ``beam`` is 1.
 
@@ -114,7 +116,8 @@ class Translator:
         ids = self.encode([sentences[n - 1] for n in numbers], where, numbers)
         longest = self.settings.max_length
         penalty = 0.6 if length_penalty is None else length_penalty
-        found = decode(self.model, ids, self.device, longest, beam, n_best, rows, length_penalty=penalty)
+        how: dict[str, Any] = dict(length_penalty=penalty, length_reward=length_reward, patience=patience)
+        found = decode(self.model, ids, self.device, longest, beam, n_best, rows, **how)
         if not whole:
             tell_cut_off(found, longest, where, numbers, self.settings.units)
         places = [n_best * (n - 1) + k for n, hypotheses in zip(numbers, found) for k in range(len(hypotheses))]

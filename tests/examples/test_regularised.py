@@ -18,6 +18,7 @@ from toolkit.translation import Settings, Task
 
 import minitensor as mt
 import minitensor.nn.functional as F
+from minitensor import nn
 
 NUMBERS, NOUNS = ("two", "three", "eleven", "twelve"), ("cats", "stars", "cars", "trees", "boats", "été 42!")
 TEXTS = [f"{one} {other} see {one} {third}s" for one, other, third in itertools.product(NUMBERS, NOUNS, NUMBERS)]
@@ -159,7 +160,29 @@ def test_a_run_of_both_in_parts_resumed(tmp_path):
     assert whole == parts and b"decoder.layers.0" in whole and b"decoder.layers.1" not in whole
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, (0.3, 0.3, 0.3)),
+        (dict(dropout=0.5, attention_dropout=0.0), (0.5, 0.0, 0.5)),
+        (dict(attention_dropout=0.1, ff_dropout=0.2, dropout=0.0), (0.0, 0.1, 0.2)),
+        (dict(attention_dropout=0.0, ff_dropout=0.0, r_drop=1.0), (0.3, 0.0, 0.0)),
+        (dict(attention_dropout=0.1, dropout=0.0, r_drop=1.0), (0.0, 0.1, 0.0)),
+    ],
+)
+def test_each_dropout_of_a_transformer_stands_where_it_is_asked_for(tokenizer, given, expected):
+    """Of embeddings and sub-layers, of attention weights, and inside the feed-forward layers."""
+    model = task(tokenizer, **given).model
+    modules = list(model.modules())
+    outer = [m.dropout.p for m in modules if m is model or type(m).__name__.endswith("Layer")]
+    attentions = [m.dropout for m in modules if isinstance(m, nn.MultiHeadAttention)]
+    networks = [m.dropout.p for m in modules if isinstance(m, nn.FeedForward)]
+    assert ({*outer}, {*attentions}, {*networks}) == tuple({p} for p in expected)
+
+
 def test_what_cannot_be_is_refused(tmp_path, capsys):
     out = "--out", tmp_path / "run"
+    refused(capsys, "--arch gru has no --ff-dropout", "train", "--arch", "gru", "--ff-dropout", "0", *out)
+    refused(capsys, "--attention-dropout", "train", "--attention-dropout", "1", *out)
     refused(capsys, "different dropout", "train", "--r-drop", "5", "--dropout", "0", *out)
     refused(capsys, "--decoder-layers", "train", "--arch", "gru", "--decoder-layers", "2", *out)

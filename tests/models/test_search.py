@@ -46,7 +46,7 @@ class State:
         self.prefixes = [self.prefixes[row] for row in rows]
 
 
-def exhaustive(toy, sentence, limit, alpha, stops=(STOP,)):
+def exhaustive(toy, sentence, limit, alpha, stops=(STOP,), reward=0.0):
     """The best complete sentence of all, by its score, without its stop token."""
     others = [token for token in range(toy.vocabulary) if token not in stops]
     best = (-math.inf, [])
@@ -54,7 +54,7 @@ def exhaustive(toy, sentence, limit, alpha, stops=(STOP,)):
         for prefix, stop in itertools.product(itertools.product(others, repeat=length), stops):
             whole = (*prefix, stop)
             total = sum(toy.log_probabilities(sentence, whole[:i])[whole[i]] for i in range(length + 1))
-            best = max(best, (total / penalty(length + 1, alpha), list(prefix)))
+            best = max(best, (total / penalty(length + 1, alpha) + reward * (length + 1), list(prefix)))
     return best[1]
 
 
@@ -64,11 +64,12 @@ def exhaustive(toy, sentence, limit, alpha, stops=(STOP,)):
     vocabulary=st.integers(2, 4),
     limit=st.integers(1, 4),
     alpha=st.sampled_from([0.0, 0.6, 1.0, 2.0, -0.5]),
+    reward=st.sampled_from([0.0, 0.7, 3.0, -1.0]),
 )
-def test_wide_beam_is_exhaustive_search(seed, vocabulary, limit, alpha):
+def test_wide_beam_is_exhaustive_search(seed, vocabulary, limit, alpha, reward):
     toy = Toy(seed, vocabulary)
-    found = beam_search(toy.step, State(3), range(3), STOP, limit, vocabulary**limit, alpha)
-    assert found == [exhaustive(toy, sentence, limit, alpha) for sentence in range(3)]
+    found = beam_search(toy.step, State(3), range(3), STOP, limit, vocabulary**limit, alpha, length_reward=reward)
+    assert found == [exhaustive(toy, sentence, limit, alpha, reward=reward) for sentence in range(3)]
 
 
 @settings(max_examples=20, deadline=None)
@@ -104,10 +105,37 @@ def test_stopping_early_never_changes_the_answer(seed, vocabulary, beam_size, al
     ]
 
 
-def plain_beam_search(toy, sentence, limit, beam_size, alpha):
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    vocabulary=st.integers(2, 200),
+    beam_size=st.integers(2, 6),
+    reward=st.sampled_from([0.0, 0.4, 2.0, 9.0, -0.5]),
+    patience=st.sampled_from([None, 0.2, 0.5, 1, 2.0, 1.3, 100]),
+)
+def test_a_reward_of_length_and_patience(seed, vocabulary, beam_size, reward, patience):
+    if patience == 0.2:
+        patience = 1 / beam_size  # the first that is complete ends the search
+    toy, limit, how = Toy(seed, vocabulary), 8, dict(length_reward=reward, patience=patience)
+    together = beam_search(toy.step, State(4), range(4), STOP, limit, beam_size, 0.5, **how)
+    plain = [plain_beam_search(toy, sentence, limit, beam_size, 0.5, reward, patience) for sentence in range(4)]
+    assert together == [found[0] for found in plain]
+
+
+def test_patience_keeps_a_rewarded_length_from_being_endless():
+    """Every token but the stop is the likelier one, and each is worth more than it costs."""
+    toy = Toy(0, 3)
+    toy.log_probabilities = lambda sentence, prefix: np.log([0.5, 0.3, 0.2])
+    found = [beam_search(toy.step, State(1), [0], STOP, 50, 2, 0, None, penalty, 1.0, p) for p in (0.5, 1, 2, None)]
+    assert [len(tokens[0]) for tokens in found] == [0, 1, 3, 49]
+
+
+def plain_beam_search(toy, sentence, limit, beam_size, alpha, reward=0.0, patience=None):
     """All hypotheses that are met, the complete ones first, each kind best first."""
     live, complete = [(0.0, ())], []
     for length in range(1, limit + 1):
+        if patience is not None and len(complete) >= patience * beam_size:
+            break
         candidates = [
             (total + value, (*prefix, token))
             for total, prefix in live
@@ -116,7 +144,7 @@ def plain_beam_search(toy, sentence, limit, beam_size, alpha):
         candidates.sort(key=lambda one: -one[0])
         for total, tokens in candidates[:beam_size]:
             if tokens[-1] == STOP:
-                complete.append((total / penalty(length, alpha), list(tokens[:-1])))
+                complete.append((total / penalty(length, alpha) + reward * length, list(tokens[:-1])))
         live = [one for one in candidates if one[1][-1] != STOP][:beam_size]
     complete.sort(key=lambda one: -one[0])
     return [tokens for _, tokens in complete] + [list(tokens) for _, tokens in live]
@@ -384,6 +412,15 @@ def test_sampling_errors(options, message):
     ("options", "message"),
     [
         (dict(beam_size=2, length_penalty=math.nan), "length_penalty must be a number"),
+        (dict(beam_size=2, length_reward=math.inf), "length_reward must be a number of nats such as 0.5, got inf"),
+        (
+            dict(beam_size=2, patience=0.4),
+            "patience must be from 0.5, so that 1 of 2 hypotheses can be complete, got 0.4",
+        ),
+        (dict(beam_size=4, n_best=3, patience=0.5), "patience must be from 0.75, so that 3 of 4 hypotheses"),
+        (dict(beam_size=2, patience=math.nan), "patience must be from 0.5"),
+        (dict(beam_size=1, length_reward=0.5), "are of a beam search, and beam_size is 1: give beam_size=5"),
+        (dict(beam_size=1, patience=1), "are of a beam search, and beam_size is 1: give beam_size=5"),
         (dict(beam_size=1.5), "integer"),
         (dict(max_new_tokens=2.5), "max_new_tokens must be an integer"),
     ],

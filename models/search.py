@@ -100,20 +100,19 @@ def beam_search(
         value = log P / penalty(length) + length_reward * length
         penalty(length) = ((5 + length) / 6) ** length_penalty
 
-    The penalty is equation 14 of Wu et al. 2016, arXiv:1609.08144, the reward of each token that of
-    Murray and Chiang 2018, arXiv:1808.10006, section 3.1, in nats: what a sum of log-probabilities
-    lacks against the sum of a shorter sentence. The length counts the stop token. In each step a
-    sentence's k best continuations that are not a stop token live on, by their log-probability
-    alone, and a stop that is among the k best of all completes its hypothesis. A sentence is done
-    when no live hypothesis can do better than its best complete one, whatever it goes on with, so
-    that stopping early never changes the answer; with k at least V ** max_new_tokens the answer is
-    the best of all sentences. If nothing was completed within ``max_new_tokens``, the best
-    unfinished hypothesis is returned.
+    The penalty is equation 14 of Wu et al. 2016, arXiv:1609.08144; the reward, in nats a token, is
+    the word reward gamma of Murray and Chiang 2018, arXiv:1808.10006: a longer sentence has more
+    factors below 1. The length counts the stop token. In each step a sentence's k best
+    continuations that are not a stop token live on, by their log-probability alone, and a stop that
+    is among the k best of all completes its hypothesis. A sentence is done when no live hypothesis
+    can do better than its best complete one, whatever it goes on with, so that stopping early never
+    changes the answer; with k at least V ** max_new_tokens the answer is the best of all sentences.
+    If nothing was completed within ``max_new_tokens``, the best unfinished hypothesis is returned.
 
-    patience: p: a sentence is also done once ``p * beam_size`` hypotheses of it are complete (Kasai
-    et al. 2022, arXiv:2204.05424; 1 is the rule of fairseq and of transformers'
-    ``early_stopping``). A length that is rewarded wants it: late hypotheses, which are long, are
-    likely to be endless ones. Default: only the rule above.
+    patience: a factor. A sentence is also done once ``patience * beam_size`` hypotheses of it are
+    complete (Kasai et al. 2022, arXiv:2204.05424); with 1 that is the rule of fairseq and of
+    transformers' ``early_stopping``. A length that is rewarded wants it: late hypotheses, which are
+    long, are likely to be endless ones. Default: only the rule above.
 
     penalty: another function of the length and ``length_penalty``, such as `power`: monotonic.
 

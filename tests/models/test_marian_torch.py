@@ -164,6 +164,20 @@ def test_what_is_generated(tmp_path, talker, batch, search):
         assert Marian.from_pretrained(folder).generate(source, 60, mask=mask) == found
 
 
+@pytest.mark.parametrize("beam_size", [2, 3, 6])
+def test_a_patience_of_one_is_early_stopping(tmp_path, talker, batch, beam_size):
+    source, mask, _ = batch
+    talker.save_pretrained(tmp_path)
+    model = Marian.from_pretrained(tmp_path)
+    how = dict(mask=mask, beam_size=beam_size, length_penalty=2.0)
+    found = model.generate(source, 60, **how, patience=1)
+    assert found != model.generate(source, 60, **how)
+    other = transformers.MarianMTModel.from_pretrained(tmp_path, dtype=torch.float64).eval()
+    how = dict(attention_mask=torch.tensor(mask).long(), max_new_tokens=60, num_beams=beam_size, length_penalty=2.0)
+    answers = other.generate(torch.tensor(source), early_stopping=True, **how)[:, 1:].tolist()
+    assert found == [ids[: ids.index(0)] if 0 in ids else ids for ids in answers]
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 

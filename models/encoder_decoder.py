@@ -96,7 +96,7 @@ class EncoderDecoder(nn.Module):
         return per_target(total, target_out, divide_by, ignored)
 
     def generate(
-        self, source, max_new_tokens=None, beam_size=1, length_penalty=0.6, mask=None, n_best=None, start_ids=None,
+        self, source, max_new_tokens=None, beam_size=1, length_penalty=None, mask=None, n_best=None, start_ids=None,
         temperature=0.0, top_k=None, top_p=None, generator=None, length_reward=0.0, patience=None,
     ) -> Any:  # fmt: skip
         """Target sequences, lists of ids without start and stop tokens; greedy for one beam.
@@ -108,17 +108,15 @@ class EncoderDecoder(nn.Module):
         If there are R of them, a multiple of B, the first R / B are for the first source, and so
         on, and each source is encoded once. temperature: above 0 draws each token, with ``top_k``,
         ``top_p`` and ``generator`` as in `search.sample`; target r, by ``start_ids``, draws from
-        the stream r of the generator, so that ten of a source are ten different ones. The value
-        that a beam seeks, ``length_reward`` and ``patience`` are those of `search.beam_search`.
+        the stream r of the generator, so that ten of a source are ten different ones.
+        length_penalty, length_reward, patience: of a beam, see `search.beam_search`.
 
         Raises ValueError for another number of them, another shape than (R,), an id that is no
         token, and sources of no positions; TypeError for other start_ids than integers.
         """
-        check_choices(temperature, top_k, top_p, beam_size, generator)
+        check_choices(temperature, top_k, top_p, beam_size, generator, None, length_reward, patience)
         if temperature > 0 and n_best not in (None, 1):
             raise ValueError("n_best is of a beam search: to draw several of each source, repeat its start_ids")
-        if temperature > 0 and (length_reward or patience is not None):
-            raise ValueError("length_reward and patience are of a beam search: leave them out to draw tokens")
         c = self.config
         source = mt.asarray(source)
         if source.ndim > 1 and source.shape[0] and not source.shape[1]:

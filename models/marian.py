@@ -120,16 +120,18 @@ class Marian(PublishedMarian, Transformer):
         temperature=0.0, top_k=None, top_p=None, generator=None, length_reward=0.0, patience=None,
     ) -> Any:  # fmt: skip
         """As of any `EncoderDecoder`, but ``beam_size`` and ``length_penalty`` are by default the
-        configuration's, unless a ``temperature`` above 0 draws.
+        configuration's, unless a ``temperature`` above 0 draws; with a ``length_reward`` the
+        penalty is 0 by default.
 
         A hypothesis is worth ``log P / length ** length_penalty``, its stop token counted: a beam
-        finds what transformers finds with ``early_stopping="never"``, unless a text reaches
-        ``max_new_tokens``. ``length_reward`` and ``patience`` are those of `search.beam_search`.
+        finds what transformers finds with ``early_stopping="never"``, and with ``patience=1`` what
+        it finds with ``early_stopping=True``, unless a text reaches ``max_new_tokens``.
         """
         c = self.config
         if beam_size is None:
             beam_size = c.beam_size if temperature == 0 else 1
-        length_penalty = c.length_penalty if length_penalty is None else length_penalty
+        if length_penalty is None and not length_reward:
+            length_penalty = c.length_penalty
         drawing = (temperature, top_k, top_p, generator)
         how = (beam_size, length_penalty, mask, n_best, start_ids, *drawing, length_reward, patience)
         return super().generate(source, max_new_tokens, *how)

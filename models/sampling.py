@@ -21,7 +21,7 @@ from minitensor.models.decoding_steps import (
     word_by_word,
 )
 
-__all__ = ["check_choices", "sample"]
+__all__ = ["check_beam", "check_choices", "sample"]
 
 
 def sample(
@@ -119,7 +119,7 @@ def _check_sampling(temperature, top_k, top_p):
     return temperature
 
 
-def check_choices(temperature, top_k, top_p, beam_size, generator, stream=None):
+def check_choices(temperature, top_k, top_p, beam_size, generator, stream=None, length_reward=0.0, patience=None):
     """Raise for ways of choosing that exclude each other."""
     if not 0 <= real("temperature", temperature) < math.inf:
         raise ValueError(f"temperature must be 0, for the most probable token, or above, got {temperature}")
@@ -135,3 +135,12 @@ def check_choices(temperature, top_k, top_p, beam_size, generator, stream=None):
         raise ValueError(f"beam_size must be at least 1, got {beam_size}")
     if beam_size > 1 and (temperature > 0 or stream is not None):
         raise ValueError("beam search neither samples nor streams: leave out beam_size, or temperature and stream")
+    check_beam(beam_size, length_reward, patience)
+
+
+def check_beam(beam_size, length_reward, patience):
+    """Raise for what weighs the hypotheses of a beam if there is none."""
+    if beam_size == 1 and (length_reward or patience is not None):
+        raise ValueError(
+            "length_reward and patience are of a beam search, and beam_size is 1: give beam_size=5, or leave them out"
+        )

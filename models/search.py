@@ -27,6 +27,7 @@ import operator
 import numpy as np
 
 import minitensor as mt
+from minitensor.engine.settings import number
 from minitensor.models.decoding_steps import (
     at_hand,
     check_numbers,
@@ -39,9 +40,9 @@ from minitensor.models.decoding_steps import (
     top,
     word_by_word,
 )
-from minitensor.models.sampling import sample
+from minitensor.models.sampling import check_beam, sample
 
-__all__ = ["beam_search", "greedy", "penalty", "power", "real", "sample", "search", "starts"]
+__all__ = ["beam_search", "enough", "greedy", "penalty", "power", "real", "sample", "search", "starts"]
 
 
 def penalty(length, alpha):
@@ -55,16 +56,16 @@ def power(length, alpha):
 
 
 def search(
-    step, state, start_ids, stop_id, max_new_tokens, beam_size=1, length_penalty=0.6, n_best=None, penalty=penalty,
+    step, state, start_ids, stop_id, max_new_tokens, beam_size=1, length_penalty=None, n_best=None, penalty=penalty,
     length_reward=0.0, patience=None,
 ):  # fmt: skip
-    """`greedy` if ``beam_size`` is 1, otherwise `beam_search`."""
+    """`greedy` if ``beam_size`` is 1, otherwise `beam_search`.
+
+    Raises ValueError for a ``length_reward`` or a ``patience`` if there is no beam.
+    """
     decoding = (step, state, start_ids, stop_id, max_new_tokens)
+    check_beam(beam_size, length_reward, patience)
     if beam_size == 1 and n_best in (None, 1):
-        if length_reward or patience is not None:
-            raise ValueError(
-                "length_reward and patience are of a beam search, and beam_size is 1: give beam_size=5, or leave them out"
-            )
         found = greedy(*decoding)
         return found if n_best is None else [[ids] for ids in found]
     return beam_search(*decoding, beam_size, length_penalty, n_best, penalty, length_reward, patience)
@@ -92,7 +93,7 @@ def greedy(step, state, start_ids, stop_id, max_new_tokens, stream=None):
 
 
 def beam_search(
-    step, state, start_ids, stop_id, max_new_tokens, beam_size, length_penalty=0.6, n_best=None, penalty=penalty,
+    step, state, start_ids, stop_id, max_new_tokens, beam_size, length_penalty=None, n_best=None, penalty=penalty,
     length_reward=0.0, patience=None,
 ):  # fmt: skip
     """The sentence of the highest value that a beam of hypotheses meets.
@@ -102,17 +103,20 @@ def beam_search(
 
     The penalty is equation 14 of Wu et al. 2016, arXiv:1609.08144; the reward, in nats a token, is
     the word reward gamma of Murray and Chiang 2018, arXiv:1808.10006: a longer sentence has more
-    factors below 1. The length counts the stop token. In each step a sentence's k best
-    continuations that are not a stop token live on, by their log-probability alone, and a stop that
-    is among the k best of all completes its hypothesis. A sentence is done when no live hypothesis
-    can do better than its best complete one, whatever it goes on with, so that stopping early never
-    changes the answer; with k at least V ** max_new_tokens the answer is the best of all sentences.
-    If nothing was completed within ``max_new_tokens``, the best unfinished hypothesis is returned.
+    factors below 1. The length counts the stop token. length_penalty: default: 0.6, or 0 if there
+    is a reward.
 
-    patience: a factor. A sentence is also done once ``patience * beam_size`` hypotheses of it are
-    complete (Kasai et al. 2022, arXiv:2204.05424); with 1 that is the rule of fairseq and of
-    transformers' ``early_stopping``. A length that is rewarded wants it: late hypotheses, which are
-    long, are likely to be endless ones. Default: only the rule above.
+    In each step a sentence's k best continuations that are not a stop token live on, by their
+    log-probability alone, and a stop that is among the k best of all completes its hypothesis. A
+    sentence is done when no live hypothesis can do better than its best complete one, whatever it
+    goes on with, so that stopping early never changes the answer, and with k at least
+    V ** max_new_tokens the answer is the best of all sentences; or sooner, by ``patience``. If
+    nothing was completed within ``max_new_tokens``, the best unfinished hypothesis is returned.
+
+    patience: a sentence is also done once ``patience * beam_size`` hypotheses of it are complete
+    (Kasai et al. 2022, arXiv:2204.05424); 1 is the rule of fairseq and of transformers'
+    ``early_stopping``. Default: 2 if there is a reward, since late hypotheses, which are long, are
+    then likely to be endless ones; otherwise infinity.
 
     penalty: another function of the length and ``length_penalty``, such as `power`: monotonic.
 
@@ -121,24 +125,21 @@ def beam_search(
     none of them can be outdone.
 
     Arguments, result and errors as for `greedy`; there is nothing to stream, since all may change
-    until a sentence is done.
+    until a sentence is done. Raises ValueError for numbers that are none of these, such as a
+    patience by which fewer hypotheses are complete than ``n_best``.
     """
+    length_reward = number("beam search", "length_reward", length_reward, least=-1e6, most=1e6)
+    if length_penalty is None:
+        length_penalty = 0.0 if length_reward else 0.6
     if not math.isfinite(length_penalty):
         raise ValueError(f"length_penalty must be a number such as 0.6, got {length_penalty}")
-    if not math.isfinite(length_reward):
-        raise ValueError(f"length_reward must be a number of nats such as 0.5, got {length_reward}")
     beam_size = operator.index(beam_size)
     if beam_size < 1:
         raise ValueError(f"beam_size must be at least 1, got {beam_size}")
     wanted = 1 if n_best is None else operator.index(n_best)
     if not 1 <= wanted <= beam_size:
         raise ValueError(f"n_best must be from 1 to beam_size, which is {beam_size}, got {n_best}")
-    if patience is not None and not wanted / beam_size <= patience < math.inf:
-        raise ValueError(
-            f"patience must be from {wanted / beam_size:g}, so that {wanted} of {beam_size} hypotheses can be complete,"
-            f" got {patience}"
-        )
-    enough = math.inf if patience is None else patience * beam_size  # complete hypotheses of a sentence
+    last = enough(patience, beam_size, wanted, length_reward)  # complete hypotheses of a sentence
     ids = starts(start_ids)
     limits, stop_ids = limits_of(max_new_tokens, len(ids)), stops_of(stop_id)
     largest = np.maximum(penalty(1, length_penalty), penalty(limits, length_penalty))
@@ -175,7 +176,7 @@ def beam_search(
         # the largest penalty and reward.
         longest = limits[sentence] if length_reward > 0 else length + 1
         best = scores[:, 0] / largest[sentence] + length_reward * longest
-        going = (best > bar[sentence]) & np.isfinite(scores[:, 0]) & (met[sentence] < enough)
+        going = (best > bar[sentence]) & np.isfinite(scores[:, 0]) & (met[sentence] < last)
         at_limit = length == limits[sentence]
         for n in np.flatnonzero(going & at_limit & np.isneginf(bar[sentence])):
             live = [(-np.inf, history[n, k].tolist()) for k in np.flatnonzero(np.isfinite(scores[n]))]
@@ -186,6 +187,24 @@ def beam_search(
         ids = tokens[going].reshape(-1)
     hypotheses = [[tokens for _, tokens in best] for best in outputs]
     return hypotheses if n_best is not None else [best[0] if best else [] for best in hypotheses]
+
+
+def enough(patience, beam_size, wanted, length_reward):
+    """How many complete hypotheses end the search of a sentence.
+
+    Raises ValueError if they are fewer than are wanted.
+    """
+    if patience is None:
+        patience = 2.0 if length_reward else math.inf
+    patience = number("beam search", "patience", patience, above=0, infinite=True)
+    complete = math.inf if math.isinf(patience) else math.ceil(round(patience * beam_size, 9))
+    if complete < wanted:
+        least = math.ceil(100 * wanted / beam_size) / 100
+        raise ValueError(
+            f"a patience of {patience:g} and {beam_size} beams end a search at {complete} of the {wanted} hypotheses wanted:"
+            f" give {least:g} or more"
+        )
+    return complete
 
 
 def _continuations(log_probabilities, scores, count):

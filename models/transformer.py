@@ -6,6 +6,8 @@
 
 What can differ from the paper, by configuration: layer norm before each sub-layer instead of after
 it (``norm_first``; Xiong et al. 2020, arXiv:2002.04745), learned positions, separate embeddings.
+What differs if nothing is said: dropout is on attention weights and inside the feed-forward layers
+too, as in PyTorch; the paper's (section 5.4) has ``attention_dropout=0.0, ff_dropout=0.0``.
 Letters: B sentences, S source and T target positions, D model width, V vocabulary.
 """
 
@@ -18,6 +20,7 @@ import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
 from minitensor.models.checks import check_ids, check_pairs, evaluating, key_mask
+from minitensor.models.configuration import check_dropouts
 from minitensor.models.encoder_decoder import EncoderDecoder, TranslationConfig
 
 __all__ = ["DecodingState", "Transformer", "TransformerConfig"]
@@ -39,6 +42,10 @@ class TransformerConfig(TranslationConfig):
     positions: str = "sinusoidal"
     attention_dropout: float | None = None  # of the attention weights; default: ``dropout``
     ff_dropout: float | None = None  # inside the feed-forward layers; default: ``dropout``
+
+    def __post_init__(self):
+        """Check what can be checked before a model is made."""
+        check_dropouts(self)
 
 
 class Transformer(EncoderDecoder):

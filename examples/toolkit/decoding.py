@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from minitensor.models.search import enough
 from toolkit.console import UserError
 from toolkit.numbers import beam_size, real
 
-__all__ = ["add_beam", "add_decoding", "add_length", "check_output", "check_page", "penalty_of", "search_of"]
+__all__ = ["add_beam", "add_decoding", "add_length", "check_output", "check_page", "penalty_of", "search_of", "told"]
 
 
 def check_page(path: str, option: str) -> None:
@@ -46,39 +47,47 @@ def add_decoding(parser: argparse.ArgumentParser, beam: int = 1) -> None:
 
 
 def add_length(parser: argparse.ArgumentParser) -> None:
-    """--length-reward and --patience, beside `add_decoding`."""
+    """--length-reward and --beam-patience, beside `add_decoding`."""
     parser.add_argument(
         "--length-reward",
         type=real(-100, 100),
         metavar="G",
-        help="of a beam: nats added for each token, in place of the penalty unless that is given (0)",
+        help="of a beam: nats that each token is worth, such as 0.6, with no --length-penalty unless one is given (0: none)",
     )
     parser.add_argument(
-        "--patience",
+        "--beam-patience",
         type=real(0, 1000),
         metavar="P",
-        help="of a beam of K: a sentence is done once P * K hypotheses are complete (2 with --length-reward, otherwise as"
-        " soon as none can be outdone)",
+        help="of a beam of K: a sentence is done once P * K hypotheses are complete, or none can be outdone"
+        " (2 with a --length-reward, otherwise without end)",
     )
 
 
 def search_of(options: argparse.Namespace) -> dict[str, Any]:
     """What `Translator.translate` is told of the search: --beam, and what weighs its hypotheses.
 
-    Raises UserError for what is of a beam if there is none, and for a patience by which no sentence
-    would be complete.
+    Raises UserError for what is of a beam if there is none, and for a patience by which fewer
+    hypotheses are complete than are wanted.
     """
-    how = {"beam": options.beam, "length_penalty": penalty_of(options)}
-    reward, patience = options.length_reward, options.patience
-    if options.beam == 1 and (reward is not None or patience is not None):
-        raise UserError("--length-reward and --patience are of a beam, and there is none: give --beam 5 too")
-    least = getattr(options, "n_best", 1) / options.beam
-    if patience is not None and patience < least:
-        raise UserError(f"--patience {patience:g} is done before a hypothesis is complete: give {least:g} or more")
-    if reward is not None:
-        patience = 2.0 if patience is None else patience
-        how |= {"length_reward": reward, "length_penalty": how["length_penalty"] or 0.0}
-    return how | {"patience": patience}
+    beam, reward, patience = options.beam, options.length_reward, options.beam_patience
+    if beam == 1 and (reward is not None or patience is not None):
+        raise UserError("--length-reward and --beam-patience are of a beam, and there is none: give --beam 5 too")
+    try:
+        enough(patience, beam, getattr(options, "n_best", 1), reward)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    return {"beam": beam, "length_penalty": penalty_of(options), "length_reward": reward or 0.0, "patience": patience}
+
+
+def told(how: dict[str, Any]) -> str:
+    """A search that `search_of` gives, such as ``beam 5, length reward 0.6``; greedy: nothing."""
+    if how["beam"] == 1:
+        return ""
+    named = {"length penalty": how["length_penalty"], "length reward": how["length_reward"] or None}
+    named["patience"] = how["patience"]
+    return ", ".join(
+        [f"beam {how['beam']}", *(f"{name} {value:g}" for name, value in named.items() if value is not None)]
+    )
 
 
 def penalty_of(options: argparse.Namespace) -> float | None:

@@ -11,7 +11,7 @@ from toolkit import console
 from toolkit.breakdown import Words
 from toolkit.console import UserError, counted
 from toolkit.corpus import Corpus, Pair
-from toolkit.decoding import add_decoding, add_length, check_page, search_of
+from toolkit.decoding import add_decoding, add_length, check_page, search_of, told
 from toolkit.evaluating import advise_tokenisation, evaluation, page
 from toolkit.files import write_text
 from toolkit.language_names import same_language
@@ -116,7 +116,7 @@ class Evaluates(Program):
                     each.translate(sources, where=f"{name} sentence", **how) for each in (ours, other) if each
                 ]
                 named = (options.against, theirs[0]) if theirs else None
-                title = f"{name}, {counted(len(pairs), 'sentence')}{remark}"
+                title = ", ".join(filter(None, [name, counted(len(pairs), "sentence") + remark, told(how)]))
                 languages = data["source"], target
                 cased = not other or other.lower_case == ours.lower_case
                 judged: dict[str, Any] = {"against": named, "cased": cased, "details": details, "words": words}

@@ -31,15 +31,22 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 LARGEST = 2**31  # no whole number is as large, unless it says so itself: counts of updates, features, tokens
 
 
-def option(default: Any, help: str, least: float | None = None, below: float | None = None, choices: Any = None) -> Any:
+def option(
+    default: Any,
+    help: str,
+    least: float | None = None,
+    below: float | None = None,
+    choices: Any = None,
+    added: bool = False,
+) -> Any:
     """A field of a settings class. ``least <= value < below`` is asked of numbers, membership of
     ``choices`` of others.
 
-    All numbers must be finite, and integers below 2**31 if no other bound is given.
+    All numbers must be finite, and integers below 2**31 if no other bound is given. added: former
+    versions did not have it and did what its default says, so that their runs can be opened.
     """
-    return dataclasses.field(
-        default=default, metadata={"help": help, "least": least, "below": below, "choices": choices}
-    )
+    metadata = {"help": help, "least": least, "below": below, "choices": choices, "added": added}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +160,9 @@ def from_dict(settings: type[Training], values: dict[str, Any], where: str) -> A
     """Settings from the JSON of a run. Raises UserError naming the fields that are unknown here, or
     missing there.
     """
-    names = {field.name for field in dataclasses.fields(settings)}
+    fields = dataclasses.fields(settings)
+    names = {field.name for field in fields}
+    values = {field.name: field.default for field in fields if field.metadata["added"]} | values
     if names != set(values):
         odd = ", ".join(sorted(names ^ set(values)))
         raise UserError(

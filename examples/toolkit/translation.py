@@ -57,12 +57,12 @@ class PairSettings(Training):
     )
     hidden: int = option(256, "recurrent: features of the states", least=1)
     input_feeding: bool = option(False, "recurrent: each step of the decoder also gets the last one's result")
-    dropout: float = option(0.3, "dropout", least=0, below=1)
+    dropout: float = option(0.3, "dropout, in all places but those that have a number of their own", least=0, below=1)
     attention_dropout: float | None = option(
-        None, "transformer: dropout of the attention weights, if not that of --dropout", least=0, below=1
+        None, "transformer: dropout of attention weights, if not that of --dropout", least=0, below=1, added=True
     )
     ff_dropout: float | None = option(
-        None, "transformer: dropout inside the feed-forward layers, if not that of --dropout", least=0, below=1
+        None, "transformer: dropout in feed-forward layers, if not that of --dropout", least=0, below=1, added=True
     )
     label_smoothing: float = option(0.1, "label smoothing", least=0, below=1)
     r_drop: float = option(

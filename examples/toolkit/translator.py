@@ -106,17 +106,16 @@ class Translator:
     ) -> list[str]:
         """Translations in the order of ``sentences``, each one line; greedy if ``beam`` is 1.
 
-        n_best: so many for each sentence, the best first. length_penalty: of a beam; default: 0.6.
-        skip_blank: a blank sentence has blank translations. scores: each line begins with the
-        log-probability of its tokens (nats) and a tab. rows: hypotheses decoded at a time. Outputs
-        cut off at the longest length that the model was trained for are reported on stderr, by
-        ``where`` and number; with ``whole`` they are blank instead.
+        n_best: so many for each sentence, the best first. skip_blank: a blank sentence has blank
+        translations. scores: each line begins with the log-probability of its tokens (nats) and a
+        tab. rows: hypotheses decoded at a time. Outputs cut off at the longest length that the
+        model was trained for are reported on stderr, by ``where`` and number; with ``whole`` they
+        are blank instead.
         """
         numbers = [n for n, sentence in enumerate(sentences, start=1) if not (skip_blank and is_blank(sentence))]
         ids = self.encode([sentences[n - 1] for n in numbers], where, numbers)
         longest = self.settings.max_length
-        penalty = 0.6 if length_penalty is None else length_penalty
-        how: dict[str, Any] = dict(length_penalty=penalty, length_reward=length_reward, patience=patience)
+        how: dict[str, Any] = dict(length_penalty=length_penalty, length_reward=length_reward, patience=patience)
         found = decode(self.model, ids, self.device, longest, beam, n_best, rows, **how)
         if not whole:
             tell_cut_off(found, longest, where, numbers, self.settings.units)

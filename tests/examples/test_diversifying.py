@@ -97,6 +97,15 @@ def test_a_folder_that_training_takes(data, runs, tmp_path, capsys):
     refused(capsys, "exists; name a new folder", *usual, "--forward", en_fr)
 
 
+def test_the_search_is_as_it_is_asked_for(data, runs, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Translator, "translate", lambda self, texts, **how: asked.append(how) or ["x"] * len(texts))
+    usual = ["diversify", "--data", data, "--source", "en", "--target", "fr", "--out", tmp_path / "more"]
+    assert call(*usual, "--forward", runs[0], "--beam", 3, "--length-reward", 2, "--beam-patience", 1) == 0
+    (how,) = asked
+    assert (how["beam"], how["length_penalty"], how["length_reward"], how["patience"]) == (3, None, 2.0, 1.0)
+
+
 def test_a_translation_that_is_cut_off_is_none(runs, monkeypatch, capsys):
     translator = Translator(Run.open(runs[0], "translate", Settings))
     ends, goes_on = translator.tokenizer.encode("chats"), translator.tokenizer.encode("chats " * 20)[:20]

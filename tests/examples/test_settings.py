@@ -77,3 +77,13 @@ def test_settings_survive_json_and_other_versions_are_told():
         UserError, match=r"config\.json was written by another version of this program \(it differs in: height, width\)"
     ):
         from_dict(Shape, {**values, "height": 1}, "config.json")
+
+
+def test_a_setting_that_was_added_has_its_default_in_runs_of_before():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Grown(Shape):
+        depth: int = option(2, "layers", added=True)
+
+    values = dataclasses.asdict(Shape(width=3))
+    assert from_dict(Grown, values, "config.json") == Grown(width=3)
+    assert from_dict(Grown, {**values, "depth": 5}, "config.json") == Grown(width=3, depth=5)

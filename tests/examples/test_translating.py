@@ -113,26 +113,32 @@ def test_several_hypotheses(run, tmp_path, capsys):
         refused(capsys, "there is none: give --beam 5 too", *command, "--run", run, "--length-penalty", 1)
         if command[0] != "explain":
             refused(capsys, "there is none: give --beam 5 too", *command, "--run", run, "--length-reward", 1)
-            refused(capsys, "there is none: give --beam 5 too", *command, "--run", run, "--patience", 1)
-    refused(capsys, "before a hypothesis is complete: give 0.25 or more", *beam, "--patience", 0.2, "a")
-    refused(capsys, "complete: give 0.5 or more", *beam, "--n-best", 2, "--patience", 0.3, "a")
+            refused(capsys, "there is none: give --beam 5 too", *command, "--run", run, "--beam-patience", 1)
+    refused(capsys, "patience must be a positive number", *beam, "--beam-patience", 0, "a")
+    refused(capsys, "wanted: give 0.5 or more", *beam, "--n-best", 2, "--beam-patience", 0.2, "a")
 
 
-def test_a_reward_of_length(run, capsys):
-    """--length-reward is in place of the penalty and has a patience of its own, unless they are
-    given.
-    """
+def test_a_reward_of_length(run, monkeypatch, capsys):
     beam = "translate", "--run", run, "--beam", 4, "two red cars.", "six golden trees."
     translator = Translator(Run.open(run, "translate", Settings))
     for options, how in (
         (("--length-reward", 3), dict(length_reward=3.0, length_penalty=0.0, patience=2.0)),
-        (("--length-reward", 3, "--patience", 0.5), dict(length_reward=3.0, length_penalty=0.0, patience=0.5)),
+        (("--length-reward", 3, "--beam-patience", 0.5), dict(length_reward=3.0, length_penalty=0.0, patience=0.5)),
         (("--length-reward", 3, "--length-penalty", 1), dict(length_reward=3.0, length_penalty=1.0, patience=2.0)),
-        (("--length-reward", 0), dict(length_penalty=0.0, patience=2.0)),
-        (("--patience", 1), dict(patience=1.0)),
+        (("--length-reward", 0), dict(length_penalty=0.6)),
+        (("--beam-patience", 1), dict(length_penalty=0.6, patience=1.0)),
     ):
         found = decode(translator.model, translator.encode(beam[-2:], ""), "cpu", 40, 4, **how)
         assert printed(capsys, *beam, *options) == [translator.tokenizer.decode(one[0]) for one in found]
+    with pytest.raises(ValueError, match="beam search neither samples"):
+        translator.model.generate([[3]], beam_size=4, temperature=1.0, length_reward=1.0)
+    with pytest.raises(ValueError, match="and beam_size is 1: give beam_size=5"):
+        translator.model.generate([[3]], temperature=1.0, patience=1.0)
+    asked = []
+    monkeypatch.setattr(Translator, "translate", lambda self, texts, **how: asked.append(how) or list(texts))
+    scored = printed(capsys, "evaluate", "--run", run, *beam[3:5], "--length-reward", 3, "--beam-patience", 0.5)
+    assert [line for line in scored if "sentences" in line][0].endswith(", beam 4, length reward 3, patience 0.5:")
+    assert (asked[0]["beam"], asked[0]["length_reward"], asked[0]["patience"]) == (4, 3.0, 0.5)
 
 
 @pytest.mark.parametrize("beam", [1, 3])

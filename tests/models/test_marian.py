@@ -87,6 +87,11 @@ def test_a_beam_and_its_penalty_are_by_default_those_of_the_configuration():
     assert found == others[0] and found not in others[1:]
     expected = beam_search(model.step, model.start(SOURCE, MASK), [11, 11], 0, 8, 3, 2.0, penalty=power)
     assert found == expected and power(4, 2.0) == 16.0
+    rewarded = model.generate(SOURCE, 8, mask=MASK, length_reward=1.5)
+    start = model.start(SOURCE, MASK)
+    assert found != rewarded == beam_search(model.step, start, [11, 11], 0, 8, 3, 0.0, penalty=power, length_reward=1.5)
+    early = model.generate(SOURCE, 8, mask=MASK, length_reward=1.5, patience=0.3)
+    assert rewarded != early == model.generate(SOURCE, 8, 3, 0.0, MASK, length_reward=1.5, patience=1 / 3)
 
 
 def test_a_target_may_have_a_vocabulary_of_its_own():

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 import minitensor as mt
 from minitensor.models.decoding_steps import top
 from minitensor.models.sampling import _draw
-from minitensor.models.search import beam_search, greedy, penalty, sample, search
+from minitensor.models.search import beam_search, enough, greedy, penalty, sample, search
 
 STOP = 1
 
@@ -117,24 +117,45 @@ def test_a_reward_of_length_and_patience(seed, vocabulary, beam_size, reward, pa
     if patience == 0.2:
         patience = 1 / beam_size  # the first that is complete ends the search
     toy, limit, how = Toy(seed, vocabulary), 8, dict(length_reward=reward, patience=patience)
-    together = beam_search(toy.step, State(4), range(4), STOP, limit, beam_size, 0.5, **how)
-    plain = [plain_beam_search(toy, sentence, limit, beam_size, 0.5, reward, patience) for sentence in range(4)]
+    limits = [limit, 3, 5, limit]
+    together = beam_search(toy.step, State(4), range(4), STOP, limits, beam_size, 0.5, **how)
+    if reward and patience is None:
+        patience = 2
+    plain = [plain_beam_search(toy, n, most, beam_size, 0.5, reward, patience) for n, most in enumerate(limits)]
     assert together == [found[0] for found in plain]
+    n_best = min(beam_size, math.ceil(patience * beam_size - 1e-9)) if patience else beam_size
+    several = beam_search(toy.step, State(4), range(4), STOP, limits, beam_size, 0.5, n_best, **how)
+    assert several == [found[:n_best] for found in plain]
 
 
 def test_patience_keeps_a_rewarded_length_from_being_endless():
     """Every token but the stop is the likelier one, and each is worth more than it costs."""
     toy = Toy(0, 3)
     toy.log_probabilities = lambda sentence, prefix: np.log([0.5, 0.3, 0.2])
-    found = [beam_search(toy.step, State(1), [0], STOP, 50, 2, 0, None, penalty, 1.0, p) for p in (0.5, 1, 2, None)]
-    assert [len(tokens[0]) for tokens in found] == [0, 1, 3, 49]
+    patiences = 0.5, 1, 2, None, math.inf
+    found = [beam_search(toy.step, State(1), [0], STOP, 50, 2, length_reward=1, patience=p) for p in patiences]
+    assert [len(tokens[0]) for tokens in found] == [0, 1, 3, 3, 49]
+
+
+def test_a_penalty_is_left_out_for_a_reward_and_none_for_a_reward_of_0():
+    toy = Toy(3, 9)
+    found = [
+        beam_search(toy.step, State(9), range(9), STOP, 20, 3, alpha, length_reward=reward)
+        for alpha, reward in ((None, 0.9), (0.0, 0.9), (0.6, 0.9), (None, 0), (0.6, 0), (0.0, 0))
+    ]
+    assert found[0] == found[1] != found[2] and found[3] == found[4] != found[5]
+
+
+@pytest.mark.parametrize(("beam_size", "patience"), [(25, 0.28), (25, 7 / 25), (3, 1 / 3), (15, 14 / 15), (4, 0.2)])
+def test_how_many_hypotheses_are_enough(beam_size, patience):
+    assert enough(patience, beam_size, 1, 0.0) == max(1, round(patience * beam_size))
 
 
 def plain_beam_search(toy, sentence, limit, beam_size, alpha, reward=0.0, patience=None):
     """All hypotheses that are met, the complete ones first, each kind best first."""
     live, complete = [(0.0, ())], []
     for length in range(1, limit + 1):
-        if patience is not None and len(complete) >= patience * beam_size:
+        if patience is not None and len(complete) >= patience * beam_size - 1e-9:
             break
         candidates = [
             (total + value, (*prefix, token))
@@ -412,13 +433,13 @@ def test_sampling_errors(options, message):
     ("options", "message"),
     [
         (dict(beam_size=2, length_penalty=math.nan), "length_penalty must be a number"),
-        (dict(beam_size=2, length_reward=math.inf), "length_reward must be a number of nats such as 0.5, got inf"),
-        (
-            dict(beam_size=2, patience=0.4),
-            "patience must be from 0.5, so that 1 of 2 hypotheses can be complete, got 0.4",
-        ),
-        (dict(beam_size=4, n_best=3, patience=0.5), "patience must be from 0.75, so that 3 of 4 hypotheses"),
-        (dict(beam_size=2, patience=math.nan), "patience must be from 0.5"),
+        (dict(beam_size=2, length_reward=math.inf), "length_reward must be a number from -1000000.0 to 1000000.0"),
+        (dict(beam_size=2, length_reward=None), "length_reward must be a number"),
+        (dict(beam_size=4, n_best=3, patience=0.5), "2 of the 3 hypotheses wanted: give 0.75 or more"),
+        (dict(beam_size=6, n_best=2, patience=0.1), "1 of the 2 hypotheses wanted: give 0.34 or more"),
+        (dict(beam_size=2, patience=math.nan), "patience must be a positive number, got nan"),
+        (dict(beam_size=2, patience=0), "patience must be a positive number, got 0"),
+        (dict(beam_size=2, patience="2"), "patience must be a positive number, got"),
         (dict(beam_size=1, length_reward=0.5), "are of a beam search, and beam_size is 1: give beam_size=5"),
         (dict(beam_size=1, patience=1), "are of a beam search, and beam_size is 1: give beam_size=5"),
         (dict(beam_size=1.5), "integer"),

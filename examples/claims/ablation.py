@@ -47,6 +47,7 @@ __all__ = [
 
 NO_PLACE = -1
 PLACES = ("previous", "same", "next", "first", "last", "noun", "translated")  # where a head may look
+ELSEWHERE = "elsewhere"  # a head that is named after none of them
 MOSTLY = 0.5  # a head whose mean weight on a place is above this is named after it
 
 
@@ -193,6 +194,8 @@ def full_name(head: dict[str, Any]) -> str:
 
 
 def does(head: dict[str, Any]) -> str:
-    """The place that a head looks at most, if it is there with more than half of its weight."""
+    """The place that a head looks at most, if it is there with more than half of its weight;
+    otherwise `ELSEWHERE`.
+    """
     name = max((name for name in PLACES if name in head["habits"]), key=lambda name: head["habits"][name])
-    return name if head["habits"][name] > MOSTLY else "spread"
+    return name if head["habits"][name] > MOSTLY else ELSEWHERE

@@ -92,6 +92,9 @@ def _published(path: str) -> Vectors:
             f"{path} has no vector of {listed(missing)} among its first {len(vectors.words):,} words; give a table of "
             "English words in small letters"
         )
+    flat = [word for word in (*ASKED, DIFFERENT[0][1]) if not np.any(vectors[word])]
+    if flat:
+        raise UserError(f"{path}: the vector of {listed(flat)} is zero, which has no direction; give another table")
     return vectors
 
 
@@ -232,7 +235,7 @@ def conclusion(numbers: dict[str, Any]) -> str:
         f"are right; the nearest neighbour of the third word would be in {third:.0%}. "
     )
     if out - third < NOTABLE:
-        words += "So here the arithmetic gives nothing that neighbourhood does not. "
+        words += "So here the arithmetic gives hardly more than neighbourhood does. "
     elif out - inside < NOTABLE:
         words += "So here the arithmetic gives more than neighbourhood does, also with nothing kept out. "
     else:
@@ -254,7 +257,10 @@ def conclusion(numbers: dict[str, Any]) -> str:
 
 def _closer(runs: list[dict[str, Any]]) -> int:
     """In how many king and queen are closer than either is to apple."""
-    return sum(max(run["cosines"], key=lambda pair: run["cosines"][pair]) == ", ".join(SAME) for run in runs)
+    same = ", ".join(SAME)
+    return sum(
+        all(run["cosines"][same] > value for pair, value in run["cosines"].items() if pair != same) for run in runs
+    )
 
 
 def _first(runs: list[dict[str, Any]], way: str) -> int:

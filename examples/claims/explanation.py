@@ -172,7 +172,9 @@ def conclusion(numbers: dict[str, Any]) -> str:
     ahead = [cell for cell in able if _best(models[cell], "attention") >= _best(models[cell], OTHERS)]
     who = listed([f"the {name_of(cell)}" for cell in ahead])
     behind = listed([f"the {name_of(cell)}" for cell in able if cell not in ahead])
-    verdict = f"So no measure finds the alignment better than attention in {who}" if ahead else ""
+    verdict = (
+        f"So no measure finds the alignment better than attention, by the best of its rows, in {who}" if ahead else ""
+    )
     if len(ahead) < len(able):
         verdict = f"{verdict}, but one does in {behind}" if ahead else f"So attention is not the best guide in {behind}"
     return " ".join([*told, f"{verdict}.", _example({cell: numbers["models"][cell] for cell in able})])
@@ -200,8 +202,8 @@ def _about(name: str, model: dict[str, Any]) -> str:
         f"among the first two by attention in {measures[ATTENTION]['agreeing']:.0%}, by occlusion in "
         f"{measures[OCCLUSION]['agreeing']:.0%} (by chance in {2 * hit['chance'][0]:.0%}). {orders}. Hiding the word most "
         f"looked at changes {measures[ATTENTION]['changed']:.0%} of the words written, hiding the one that occlusion names "
-        f"{abs(dearer):.0%} "
-        f"{'more' if dearer >= 0 else 'fewer'}, any one {model['changed_any']:.0%}. With equal weights "
+        f"{100 * abs(dearer):.0f} points "
+        f"{'more' if dearer >= 0 else 'less'}, any one {model['changed_any']:.0%}. With equal weights "
         f"{model['even']['changed']:.0%} become others, with permuted ones {model['permuted']['changed']:.0%}: other weights "
         f"{kept} the output as it is."
     )

@@ -286,12 +286,14 @@ def conclusion(numbers: dict[str, Any]) -> str:
             for name in (LSTM, "GRU")
             if name in verdicts.values()
         ]
-        level = [
-            task for task in TASKS if len({*_judgements(numbers, task, LSTM), *_judgements(numbers, task, way)}) == 1
-        ]
-        hidden = [task for task in TASKS if not verdicts[task] and task not in level]
+        same = {task: {*_judgements(numbers, task, LSTM), *_judgements(numbers, task, way)} for task in TASKS}
+        nothing = [task for task in TASKS if same[task] == {0.0}]
+        level = [task for task in TASKS if len(same[task]) == 1 and task not in nothing]
+        hidden = [task for task in TASKS if not verdicts[task] and task not in (*level, *nothing)]
         if level:
             parts.append(f"they are level at {listed(level)}")
+        if nothing:
+            parts.append(f"neither is ever right at {listed(nothing)}")
         if hidden:
             parts.append(f"the spread of {seeds} seeds hides any difference at {listed(hidden)}")
         told.append(f"With {equal}, {', and '.join(parts)}.")
@@ -300,9 +302,10 @@ def conclusion(numbers: dict[str, Any]) -> str:
     losses = [np.mean(_values(numbers, "text", way, "loss")) for way in (LSTM, PARAMETERS)]
     ratio = numbers["milliseconds"][PARAMETERS] / numbers["milliseconds"][LSTM]
     return (
-        f"{' '.join(told)} Words a^n b^n with n from {longest + 1} to {2 * longest}, longer than all that were trained, are "
-        f"right in {counted} of the cases (LSTM, GRU of as many parameters); the losses of the text are {losses[0]:.3f} and "
-        f"{losses[1]:.3f} nats after {numbers['updates']} updates, and that GRU's step takes {ratio:.2f} of the time of the LSTM's."
+        f"{' '.join(told)} All that is asked of counting are words a^n b^n with n from {longest + 1} to {2 * longest}, longer "
+        f"than all that were trained: {counted} are right (LSTM, GRU of as many parameters); the losses of the text are "
+        f"{losses[0]:.3f} and {losses[1]:.3f} nats after {numbers['updates']} updates, and that GRU's step takes {ratio:.2f} of "
+        "the time of the LSTM's."
     )
 
 

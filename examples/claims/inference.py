@@ -143,9 +143,10 @@ def conclusion(numbers: dict[str, Any]) -> str:
         f"times). Reading a prompt is {reading[-1] / cached[-1]:.0f} times as fast as writing. "
     )
     if gain[-1] > gain[0]:
+        costs = ", so that it costs time there" if gain[-1] < 1 else " (below 1 it costs time)" if gain[0] < 1 else ""
         words += (
-            f"What the cache gives grows with the length, from {gain[0]:.1f} at T = {lengths[0]} to {gain[-1]:.1f} at "
-            f"{lengths[-1]}. "
+            f"What the cache gives grows with the length: with it writing is {gain[0]:.1f} times as fast at T = {lengths[0]} and "
+            f"{gain[-1]:.1f} times at {lengths[-1]}{costs}. "
         )
     else:
         words += f"The cache gives no more at T = {lengths[-1]} ({gain[-1]:.1f}) than at {lengths[0]} ({gain[0]:.1f}). "

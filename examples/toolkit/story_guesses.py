@@ -2,7 +2,7 @@
 stories to train on, and sees the true answers before.
 
 The first two are told the relation of a question, which the model is not: of "not told" that is the
-answer already.
+answer already, so that they give none there.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from toolkit.labelled import NaiveBayes
 from toolkit.stories import Line, Story
+from toolkit.story_questions import NOT_TOLD
 from toolkit.story_words import words_of
 
 __all__ = ["commonest", "guesses", "naive_bayes", "named_last", "questions"]
@@ -34,21 +35,23 @@ def guesses(train: Sequence[Story], stories: Sequence[Story]) -> dict[str, list[
 
 
 def commonest(train: Sequence[Story], stories: Sequence[Story]) -> list[str]:
-    """The most frequent answer of the relation."""
+    """The most frequent answer of the relation; "" to what is not told, see the head of this
+    file.
+    """
     counts = _counts(train)
-    return [_most(counts[line.relation]) for line, _ in questions(stories)]
+    return ["" if line.relation == NOT_TOLD else _most(counts[line.relation]) for line, _ in questions(stories)]
 
 
 def named_last(train: Sequence[Story], stories: Sequence[Story]) -> list[str]:
     """The last word before the question that has answered the relation in training, otherwise its
-    most frequent answer.
+    most frequent answer; "" to what is not told.
     """
     counts = _counts(train)
     found = []
     for line, before in questions(stories):
         words = [word for earlier in before for word in words_of(f"{earlier.text} {earlier.answer}")]
         fitting = (word for word in reversed(words) if word in counts[line.relation])
-        found.append(next(fitting, _most(counts[line.relation])))
+        found.append("" if line.relation == NOT_TOLD else next(fitting, _most(counts[line.relation])))
     return found
 
 

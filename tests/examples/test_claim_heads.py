@@ -152,7 +152,7 @@ def test_habits_of_heads_made_by_hand():
     assert by_link["entropy"] == pytest.approx(0, abs=1e-6) and none["entropy"] == pytest.approx(np.log(shape[2]))
     assert by_place["translated"] < 0.5 and none["translated"] == none["same"] == pytest.approx(1 / shape[2])
     assert ablation.does({"habits": by_link}) == "translated" and ablation.does({"habits": by_place}) == "previous"
-    assert ablation.does({"habits": none}) == "spread"
+    assert ablation.does({"habits": none}) == "elsewhere"
 
 
 # --- the conclusion -------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def test_conclusion_about_heads():
         "3 of 24 heads (of 1 trainings) can be removed" in words
         and "left, without all heads of encoder 1 10%." in words
     )
-    assert "2 at the translated word; 22 spread theirs" in words  # above one half, and not at it
+    assert "2 at the translated word; 22 look elsewhere" in words  # above one half, and not at it
     assert (
         "in every training: none. Removed one by one, the heads add 8.40 nats in all, removed by whole layers 8.70"
         in words

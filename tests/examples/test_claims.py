@@ -289,10 +289,16 @@ def test_conclusion_about_inference():
 
     words = inference.conclusion(numbers([50, 500], [90, 900], [10, 5], [9, 1], [20, 40], [20, 20]))
     assert "trains on 500 tokens a second and writes 5: training is 100.0 times as fast" in words
-    assert "grows with the length, from 1.1 at T = 10 to 5.0 at 100. With it a token costs 2.0 times as much" in words
+    assert (
+        "with it writing is 1.1 times as fast at T = 10 and 5.0 times at 100. With it a token costs 2.0 times" in words
+    )
     assert words.endswith("trains 2.0 times as fast as it writes.")
     words = inference.conclusion(numbers([50, 500], [90, 900], [10, 5], [5, 5], [20, 40], [20, 20]))
     assert "The cache gives no more at T = 100 (1.0) than at 10 (2.0)." in words
+    words = inference.conclusion(numbers([50, 500], [90, 900], [5, 5], [10, 4], [20, 40], [20, 20]))
+    assert "0.5 times as fast at T = 10 and 1.2 times at 100 (below 1 it costs time). With" in words
+    words = inference.conclusion(numbers([50, 500], [90, 900], [5, 5], [10, 8], [20, 40], [20, 20]))
+    assert "0.5 times as fast at T = 10 and 0.6 times at 100, so that it costs time there. With" in words
 
 
 # --- networks, tasks, training --------------------------------------------------------------------

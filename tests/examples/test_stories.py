@@ -275,9 +275,11 @@ def test_simple_guesses():
         Line("Anna ran home."),
         Line("Where is Ben?", "hall", "place"),
         Line("Who ran?", "Ben", "who"),
+        Line("Where is Eve?", "nobody knows", "not told"),
     )
+    train += [(Line("Ben ran to the hall."), Line("Where is Eve?", "nobody knows", "not told"))]
     found = guesses(train, [story])
-    assert found["commonest"] == ["park", ""] and found["named last"] == ["hall", ""]
+    assert found["commonest"] == ["park", "", ""] and found["named last"] == ["hall", "", ""]
     assert naive_bayes(train, [story])[0] == "hall"
 
 

@@ -21,6 +21,7 @@ def load_to_test(program: Program, run: Run, path: str | None = None, **how: Any
     about = run.about["data"]
     data = {**about, **how, "path": path or about["path"]}
     same_place = not path or (about["path"] and os.path.realpath(path) == os.path.realpath(about["path"]))
+    same_place = same_place and program.where({**data, "path": about["path"]}) == program.where(about)
     try:
         loaded = program.load(data)
         own = program.fingerprint(loaded) == about["fingerprint"]
@@ -31,8 +32,10 @@ def load_to_test(program: Program, run: Run, path: str | None = None, **how: Any
     if not own and not same_place:
         return program.load_whole(data), False
     if not own:
-        what = data["path"] or "what is embedded"
-        note(f"{what} has changed since the training; some of what {run.folder} is tested by may have been trained on")
+        note(
+            f"{program.where(data)} has changed since the training; some of what {run.folder} is tested by may have been"
+            " trained on"
+        )
     return loaded, True
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
+from contextlib import redirect_stderr
 from typing import Any
 
-from toolkit.console import UserError, counted, note
+from toolkit.console import UserError, counted, note, say
 from toolkit.program import Program
 from toolkit.runs import Run
 
@@ -22,15 +24,19 @@ def load_to_test(program: Program, run: Run, path: str | None = None, **how: Any
     data = {**about, **how, "path": path or about["path"]}
     same_place = not path or (about["path"] and os.path.realpath(path) == os.path.realpath(about["path"]))
     same_place = same_place and program.where({**data, "path": about["path"]}) == program.where(about)
+    notes = io.StringIO()
     try:
-        loaded = program.load(data)
+        with redirect_stderr(notes):
+            loaded = program.load(data)
         own = program.fingerprint(loaded) == about["fingerprint"]
     except UserError:
         if same_place:
             raise
         own = False  # other data may lack what training needs, or be too few
     if not own and not same_place:
-        return program.load_whole(data), False
+        return program.load_whole(data), False  # which has notes of its own
+    for line in notes.getvalue().splitlines():
+        say(line)
     if not own:
         note(
             f"{program.where(data)} has changed since the training; some of what {run.folder} is tested by may have been"
@@ -46,7 +52,8 @@ def tell_seen(program: Program, run: Run, others: Any) -> Any:
     """
     tested = program.tested(others)
     try:
-        own = program.load_again(run)
+        with redirect_stderr(io.StringIO()):  # what its notes say was said when it was trained
+            own = program.load_again(run)
     except UserError:
         return None
     seen = program.trained(own)

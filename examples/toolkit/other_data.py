@@ -11,7 +11,7 @@ from toolkit.console import UserError, counted, note, say
 from toolkit.program import Program
 from toolkit.runs import Run
 
-__all__ = ["load_to_test", "tell_seen"]
+__all__ = ["load_to_test", "tell_seen", "trained_on"]
 
 
 def load_to_test(program: Program, run: Run, path: str | None = None, **how: Any) -> tuple[Any, bool]:
@@ -51,13 +51,29 @@ def tell_seen(program: Program, run: Run, others: Any) -> Any:
     changed.
     """
     tested = program.tested(others)
-    try:
-        with redirect_stderr(io.StringIO()):  # what its notes say was said when it was trained
-            own = program.load_again(run)
-    except UserError:
+    own = _own(program, run)
+    if own is None:
         return None
     seen = program.trained(own)
     count = sum(text in seen for text in tested)
     if count:
         note(f"of {counted(len(tested), 'input')} to be tested by, {run.folder} was trained on {count:,}")
-    return own if program.fingerprint(own) == run.about["data"]["fingerprint"] else None
+    return _unchanged(program, run, own)
+
+
+def trained_on(program: Program, run: Run) -> Any:
+    """The data that the run was trained on; None if they are gone or have changed."""
+    return _unchanged(program, run, _own(program, run))
+
+
+def _own(program: Program, run: Run) -> Any:
+    """What is where the run's data were; None if it cannot be read."""
+    try:
+        with redirect_stderr(io.StringIO()):  # what its notes say was said when it was trained
+            return program.load_again(run)
+    except UserError:
+        return None
+
+
+def _unchanged(program: Program, run: Run, own: Any) -> Any:
+    return own if own is not None and program.fingerprint(own) == run.about["data"]["fingerprint"] else None

@@ -46,7 +46,7 @@ def report(run: Run, ribosome: Ribosome, loaded: Corpus, train: Sequence[Pair]) 
     _print_exact(tests, rights, baselines(train, by_rule))
     first = next(iter(tests))
     genes = [dna for dna, _ in tests[first]]
-    _print_traits(first, genes, rights[first])
+    _print_traits(first if by_rule else f"{first}, by what the standard code reads", genes, rights[first])
     changed = _mutants(ribosome, genes[:MUTATED]) if by_rule else {}
     _print_mutants(changed)
     if not by_rule:
@@ -171,6 +171,7 @@ def _draw(
     _style(left, "amino acids of the protein", "proteins without a mistake, %")
     left.legend(frameon=False, fontsize=8, loc="center left")
     kinds = [kind for kind in KINDS if kind in changed]
+    right.set_visible(bool(kinds))
     bars = right.barh(kinds, [100 * np.mean(changed[kind][0]) for kind in kinds], color=TRAIN)
     right.bar_label(bars, fmt="%.1f", padding=-30, fontsize=8)
     right.invert_yaxis()

@@ -162,6 +162,7 @@ def test_mutants_are_one_base_away_and_do_what_they_are_called():
                 else:
                     assert effect(old, new) == kind and len(new) == (differ[0] - start) // 3 or kind != "nonsense"
             assert len(new) < code.LENGTHS.stop
+    assert all(mutants(["atg" + "gaattaagc" * 20 + "tga"]).values())  # one's own may be longer than all that are made
     assert mutants(["cccc", "atgaaaccc", "atgtaa"]) == {kind: [] for kind in KINDS}  # without a start, a stop, a codon
 
 

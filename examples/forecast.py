@@ -34,6 +34,7 @@ from toolkit import console
 from toolkit.console import UserError, counted, note
 from toolkit.forecasting import Settings, Task, forecast, linear, make_model, origins
 from toolkit.measured import MEASURED, read_measured
+from toolkit.other_data import trained_on
 from toolkit.plots import GREY, SCORE, TRAIN, VALIDATION, empty_figure, literal, save_figure
 from toolkit.program import Data, Program, digest, load_weights
 from toolkit.reading import composed
@@ -120,7 +121,7 @@ class Forecast(Program):
 
     def report(self, run: Run, loaded: Series, task: Task) -> None:
         """The table of errors, and a picture."""
-        _report(run, loaded, task.model, HELD_OUT)
+        _report(run, loaded, task.model, HELD_OUT, loaded)
         print(f"see {run.path('loss.png')}; what follows the end of the series:")
         print(f"  {self.advice('predict', {'--run': run.folder})}")
 
@@ -141,7 +142,12 @@ class Forecast(Program):
         other = options.data or run.about["data"]["path"]
         print(_season(series, run.settings))
         what = HELD_OUT if own else f"the last fifth of {other}, of which the training may have seen some"
-        _report(run if own else run.tested_on(other), series, model, what)
+        train = series if own else trained_on(self, run)
+        if train is None:
+            note(
+                f"the linear map is left out: what {run.folder} was trained on, to which it is fitted, is gone or changed"
+            )
+        _report(run if own else run.tested_on(other), series, model, what, train)
 
     def predict(self, options: argparse.Namespace) -> None:
         """Print the values that follow, one a line."""
@@ -194,13 +200,16 @@ def _figure(value: float) -> str:
     return f"{value:#.5g}".rstrip(".")
 
 
-def _report(run: Run, series: Series, model: SequenceRegressor, what: str) -> None:
-    """Print the errors of all forecasts on ``what``, the end of the series, and draw some."""
+def _report(run: Run, series: Series, model: SequenceRegressor, what: str, train: Series | None) -> None:
+    """Print the errors of all forecasts on ``what``, the end of the series, and draw some.
+
+    train: the series of the training, to which the linear map is fitted too; None if it is gone.
+    """
     s, values = run.settings, series.values
     places = _held_out(series, s)
     made = {
         NETWORK: forecast(model, values, places, s),
-        LINEAR: linear(values, series.cuts[0], places, s),
+        **({LINEAR: linear(train.values[: train.cuts[0]], values, places, s)} if train else {}),
         SEASONAL: seasonal_naive(values, places, s.horizon, s.season),
         LAST: persistence(values, places, s.horizon),
     }
@@ -213,7 +222,7 @@ def _report(run: Run, series: Series, model: SequenceRegressor, what: str) -> No
     for name, found in made.items():
         print(f"  {name:16}{_figure(squared[name]):>12}{_figure(float(np.mean(np.abs(found - truth)))):>12}")
     for other, words in ((SEASONAL, SEASONAL), (LINEAR, "the linear map")):
-        if squared[other]:
+        if squared.get(other):
             saved = 100 * (1 - squared[NETWORK] / squared[other])
             side = "below" if saved >= 0 else "above"
             print(f"the network's squared error is {abs(saved):.1f} % {side} that of {words}")

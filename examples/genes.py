@@ -74,11 +74,22 @@ class Genes(Program):
         """
         if data["path"] is None:
             return corpus()
-        return split_pairs(data["path"], read_genes(data["path"], data["proteins"]), what="sequence")
+        made = split_pairs(data["path"], read_genes(data["path"], data["proteins"]), what="sequence")
+        if not any(protein for _, protein in made.train):
+            why = "is empty" if data["proteins"] else "is empty, since none has a start, ATG"
+            raise UserError(
+                f"{data['path']}: the protein of each of {counted(len(made.train), 'gene')} to train on {why}; there is"
+                " nothing to learn: give the strand that is read, without introns"
+            )
+        return made
 
     def load_whole(self, data: Data) -> Corpus:
         name = f"genes of {Path(data['path']).name}"  # some of them may have been trained on
         return Corpus([], [], {name: read_genes(data["path"], data["proteins"])})
+
+    def where(self, data: Data) -> str:
+        """The file of DNA, and that of the proteins."""
+        return " or ".join(filter(None, (super().where(data), data["proteins"])))
 
     def tested(self, loaded: Corpus) -> list[str]:
         return [dna for pairs in loaded.tests.values() for dna, _ in pairs]
@@ -136,13 +147,28 @@ class Genes(Program):
         if options.proteins and not options.data:
             raise UserError("--proteins is for genes of a file; give that by --data")
         run, ribosome = self._open(options)
-        others = self.describe(options) if options.data else {}
+        others = self._proteins(options, run) if options.data else {}
         loaded, own = load_to_test(self, run, options.data, **others)
         trained = loaded if own else tell_seen(self, run, loaded)
         report(run if own else run.tested_on(options.data), ribosome, loaded, trained.train if trained else [])
 
+    def _proteins(self, options: argparse.Namespace, run: Run) -> Data:
+        """Where the proteins of other genes are. Raises UserError if none are given though the run
+        had some, and the genes are not at the place of its own: its code may be another.
+        """
+        data = run.about["data"]
+        if options.proteins or not data["proteins"]:
+            return self.describe(options)
+        if os.path.realpath(options.data) != os.path.realpath(data["path"]):
+            raise UserError(
+                f"{run.folder} was trained on the proteins in {data['proteins']}; give those of {options.data} by --proteins"
+            )
+        return {}
+
     def translate(self, options: argparse.Namespace) -> None:
-        """Print the protein of each DNA; of a file as FASTA, with the titles of the DNA."""
+        """Print the protein of each DNA; of a file as FASTA, with the titles of the DNA. Where the
+        network is wrong is told, unless it has learnt proteins of a file, maybe by another code.
+        """
         if bool(options.dna) == bool(options.input):
             raise UserError("give DNA to translate, or a FASTA file of it by --input FILE (- is standard input)")
         records = read_fasta(options.input, dna_of) if options.input else []
@@ -151,14 +177,14 @@ class Genes(Program):
         else:
             genes = [dna_of(text, f"DNA {number}") for number, text in enumerate(options.dna, start=1)]
             names = [f"DNA {number}" for number in range(1, len(genes) + 1)]
-        _, ribosome = self._open(options)
+        run, ribosome = self._open(options)
         made = ribosome.proteins(genes, names)
         if options.input:
             print("".join(to_fasta(record.title, one) for record, one in zip(records, made, strict=True)), end="")
         else:
             print("".join(f"{one}\n" for one in made), end="")
         odd = [name for name, dna, one in zip(names, genes, made, strict=True) if one != protein(dna)]
-        if odd:
+        if odd and not run.about["data"]["proteins"]:
             note(f"{odd[0]}{and_more(odd)} of {len(names)}: the network is wrong by the standard genetic code")
 
     def attention(self, options: argparse.Namespace) -> None:

@@ -39,12 +39,12 @@ from toolkit.phonemes import PRONUNCIATIONS
 from toolkit.plots import GREY, empty_figure, literal, picture_path, save_figure
 from toolkit.program import Data, Program, digest
 from toolkit.reading import composed
-from toolkit.recordings import read_spoken
+from toolkit.recordings import read_spoken, read_utterance
 from toolkit.runs import Run
 from toolkit.speaking import RATE, Voice, say
 from toolkit.utterances import Spoken, Utterance, features, synthesised
 from toolkit.warping import Templates
-from toolkit.wav import read_wav, write_wav
+from toolkit.wav import write_wav
 from toolkit.word_errors import as_written, spoken_words, word_error_rate
 
 PICTURE = "attention.png"
@@ -157,14 +157,14 @@ class Speech(Program):
 
     def transcribe(self, options: argparse.Namespace) -> None:
         """Print the words of each recording."""
-        sounds = [log_mel(read_wav(path, RATE), RATE) for path in options.recordings]
+        sounds = [log_mel(read_utterance(path), RATE) for path in options.recordings]
         _, transcriber = self._open(options)
         for path, words in zip(options.recordings, transcriber.transcribe(sounds, options.beam), strict=True):
             print((f"{path}: " if len(sounds) > 1 else "") + as_written(words))
 
     def attention(self, options: argparse.Namespace) -> None:
         """Draw where each word of a recording is heard."""
-        sound = log_mel(read_wav(options.recording, RATE), RATE)
+        sound = log_mel(read_utterance(options.recording), RATE)
         run, transcriber = self._open(options)
         path = picture_path(options.output or run.path(PICTURE))
         words, weights = transcriber.attention(sound)

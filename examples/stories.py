@@ -21,9 +21,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from toolkit import console
-from toolkit.console import UserError, counted
+from toolkit.console import UserError, and_more, counted
 from toolkit.dialogue import VOCABULARY, Conversation, Listener, Settings, Task
 from toolkit.files import write_text
 from toolkit.numbers import positive_integer
@@ -66,11 +67,16 @@ class StoryQuestions(Program):
         return digest([written(loaded.train), written(loaded.validation)])
 
     def make_task(self, loaded: Stories, settings: Settings, run: Run | None) -> Task:
-        """The answers; all words are known, those of held-out stories too."""
-        stories = [*loaded.train, *loaded.validation, *(story for made in loaded.tests.values() for story in made)]
-        return Task(
-            loaded, Words.of(text for story in stories for line in story for text in (line.text, line.answer)), settings
-        )
+        """The answers. The words are those of training, as `ask` knows them; a run has its own.
+        Raises UserError if each story to validate by, or of a test set, has others.
+        """
+        texts = (text for story in loaded.train for line in story for text in (line.text, line.answer))
+        words = Words.load(run.path(VOCABULARY)) if run else Words.of(texts)
+        more = "give more stories, so that each word is in several"
+        for name, stories in loaded.tests.items():
+            _known(stories, words, name, more)
+        validation = _known(loaded.validation, words, "stories to validate by", more)
+        return Task(replace(loaded, validation=validation), words, settings)
 
     def save(self, task: Task, run: Run) -> None:
         task.words.save(run.path(VOCABULARY))
@@ -83,7 +89,7 @@ class StoryQuestions(Program):
     def report(self, run: Run, loaded: Stories, task: Task) -> None:
         """Shares of right answers, some wrong ones, and the pictures."""
         _report(run, loaded, loaded.train, Listener(task.model, task.words, task.settings, task.settings.device))
-        first = next(iter(loaded.tests.values()))[0]
+        first = next(story for story in next(iter(loaded.tests.values())) if not _strange(story, task.words))
         print("tell it a story, and ask, by:")
         print(f"  {self.advice('ask', {'--run': run.folder}, *[line.text for line in first])}")
 
@@ -146,7 +152,8 @@ def _spoken() -> Iterator[str]:
 def _report(run: Run, loaded: Stories, train: Sequence[Story], listener: Listener) -> None:
     """Print tables, some wrong answers and what the attention finds; draw the pictures."""
     for number, (name, stories) in enumerate(loaded.tests.items()):
-        stories = _short_enough(stories, listener, name)
+        write = f"write them by words that it has ({listener.words.some}), or train on stories that have these"
+        stories = _short_enough(_known(stories, listener.words, name, write), listener, name)
         lines, right = accuracy(listener, train, stories, name)
         rows = by_group((line.relation for line in lines), right)
         total = by_group(["all"] * len(lines), right)
@@ -162,6 +169,33 @@ def _report(run: Run, loaded: Stories, train: Sequence[Story], listener: Listene
             _tell_wrong(lines, right["network"])
             _tell_attention(run, stories, listener)
     print(f"see {run.path('loss.png')}, {run.picture('relations.png')} and {run.picture('attention.png')}")
+
+
+def _known(stories: Sequence[Story], words: Words, name: str, cure: str) -> list[Story]:
+    """The stories that have known words alone; stderr tells of others. Raises UserError, with a
+    ``cure``, if none is left.
+    """
+    strange: dict[str, int] = {}  # words, and the first line of each
+    kept = []
+    for story in stories:
+        found = _strange(story, words)
+        kept += [] if found else [story]
+        for word, number in found:
+            strange.setdefault(word, number)
+    if strange:
+        word, number = next(iter(strange.items()))
+        where = f" (line {number})" if number else ""
+        what = f"words that no story of the training has, such as {word!r}{where}"
+        if not kept:
+            raise UserError(f"{name}: each of {counted(len(stories), 'story', 'stories')} has {what}; {cure}")
+        left_out = counted(len(stories) - len(kept), "story", "stories")
+        console.note(f"{name}: left out {left_out} of {len(stories):,}, with {what}{and_more(strange)}")
+    return kept
+
+
+def _strange(story: Story, words: Words) -> list[tuple[str, int]]:
+    """The words of a story that are not known, and the numbers of their lines."""
+    return [(word, line.number) for line in story for word in words.unknown(f"{line.text} {line.answer}")]
 
 
 def _short_enough(stories: Sequence[Story], listener: Listener, name: str) -> list[Story]:

@@ -45,6 +45,10 @@ class Example:
         """As `load`, for other data than those of the run: all of them are for testing."""
         return self.load(data)
 
+    def where(self, data: Data) -> str:
+        """The place of the data, in words; all of it, if it is several files."""
+        return data["path"] or "what is embedded"
+
     def tested(self, loaded: Any) -> list[str]:
         """The test inputs, if they can be found again among those that were `trained` on."""
         return []

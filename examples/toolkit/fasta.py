@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from toolkit.blank import is_blank, stripped
-from toolkit.console import UserError, and_more, note
+from toolkit.console import UserError, and_more, counted, note
 from toolkit.corpus import Pair
 from toolkit.genes import AMINO_ACIDS, BASES, protein
 from toolkit.reading import lines_of, read_text
@@ -28,10 +28,12 @@ from toolkit.reading import lines_of, read_text
 __all__ = ["Record", "dna_of", "protein_of", "read_fasta", "read_genes", "to_fasta"]
 
 WIDTH = 60  # letters on a line that is written
-AMBIGUOUS_BASES = "nrykmswbdhv"  # of IUPAC's code, for several bases
+SOME_BASES = "rykmswbdhv"  # of IUPAC's code, for several bases
+AMBIGUOUS_BASES = SOME_BASES + "n"
 AMBIGUOUS_AMINO_ACIDS = "BZJX"
 RARE_AMINO_ACIDS = {"U": "selenocysteine", "O": "pyrrolysine"}  # codes that are stops elsewhere
-LIKE_PROTEIN = set("EFILPQ")  # amino acids that are no code for bases, not even for several
+LIKE_PROTEIN = set("EFILPQ*")  # amino acids that are no code for bases, not even for several; and a stop
+NUCLEOTIDES = set("ACGTUN")  # as proteins are read: bases, U of RNA, and N for any
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,13 @@ class Record:
         return self.title.split()[0]
 
 
-def read_fasta(path: str | os.PathLike[str], clean: Callable[[str, str], str]) -> list[Record]:
+def read_fasta(path: str | os.PathLike[str], clean: Callable[[str, str], str], empty: bool = False) -> list[Record]:
     """The records of a file, "-" for standard input, each sequence put through ``clean(sequence,
     where)``: `dna_of` or `protein_of`.
 
-    Raises UserError for a file without a record, letters before the first name, an empty name or
-    sequence, two records of one name, and what ``clean`` refuses.
+    empty: whether a sequence may be, as the protein of DNA without a start is. Raises UserError for
+    a file without a record, letters before the first name, an empty name or sequence, two records
+    of one name, and what ``clean`` refuses.
     """
     where = "standard input" if str(path) == "-" else str(path)
     found: list[tuple[str, int, list[str]]] = []
@@ -73,7 +76,7 @@ def read_fasta(path: str | os.PathLike[str], clean: Callable[[str, str], str]) -
         raise UserError(f"{where} holds no sequence; a FASTA file has a line such as >gene1, and its bases below")
     records = []
     for title, number, lines in found:
-        if not lines:
+        if not (lines or empty):
             raise UserError(f"{where} line {number}: there is no sequence below >{title}")
         records.append(Record(title, clean("".join(lines), f"{where} line {number}, {title.split()[0]}"), number))
     _check_names(records, where)
@@ -103,7 +106,7 @@ def dna_of(text: str, where: str) -> str:
 
 
 def _about_base(text: str, letter: str) -> str:
-    if set(text.upper()) & LIKE_PROTEIN:
+    if set(text.upper()) & LIKE_PROTEIN or 2 * sum(base in SOME_BASES for base in text) > len(text):
         return "this looks like a protein; a translation starts from DNA or RNA"
     if letter in AMBIGUOUS_BASES:
         return (
@@ -120,11 +123,13 @@ def protein_of(text: str, where: str) -> str:
     odd = [(place, letter) for place, letter in enumerate(made, start=1) if letter not in AMINO_ACIDS]
     if odd:
         place, letter = odd[0]
-        raise UserError(f"{where}: amino acid {place} is {letter!r}{and_more(odd)}; {_about_amino_acid(letter)}")
+        raise UserError(f"{where}: amino acid {place} is {letter!r}{and_more(odd)}; {_about_amino_acid(made, letter)}")
     return made
 
 
-def _about_amino_acid(letter: str) -> str:
+def _about_amino_acid(text: str, letter: str) -> str:
+    if set(text) <= NUCLEOTIDES:
+        return "this looks like RNA; write the amino acids of it"
     if letter in AMBIGUOUS_AMINO_ACIDS:
         return "it stands for several; put in the one, or leave the sequence out"
     if letter in RARE_AMINO_ACIDS:
@@ -138,13 +143,32 @@ def read_genes(dna: str, proteins: str | None) -> list[Pair]:
     """Pairs (DNA, protein) of a file of DNA: the proteins of the same names in another file, or
     what follows from the genetic code. A pair that is there several times is there once.
 
-    Proteins that the code does not give are reported on stderr, and kept. Raises UserError for what
-    `read_fasta` refuses, and for a name that is in one of the files only.
+    What is there again, empty proteins, and proteins that the code does not give are reported on
+    stderr; the latter two are kept. Raises UserError for what `read_fasta` refuses, for a name that
+    is in one of the files only, and for a protein that looks like DNA.
     """
     genes = read_fasta(dna, dna_of)
-    if proteins is None:
-        return list(dict.fromkeys((record.sequence, protein(record.sequence)) for record in genes))
-    given = {record.name: record.sequence for record in read_fasta(proteins, protein_of)}
+    pairs = (
+        [(gene.sequence, protein(gene.sequence)) for gene in genes]
+        if proteins is None
+        else _given(genes, dna, proteins)
+    )
+    kept = list(dict.fromkeys(pairs))
+    repeated, left_out = len(genes) - len({bases for bases, _ in pairs}), len(pairs) - len(kept)
+    if repeated:
+        some = f"; they stay in one part, and those with the same protein, {left_out:,}, are left out"
+        how = ", and are left out" if left_out == repeated else some
+        note(f"{dna}: of {counted(len(genes), 'sequence')} {repeated:,} repeat others{how}")
+    empty = sum(not made for _, made in kept)
+    if empty:
+        why = "" if proteins else ", where no start, ATG, is found; is it the strand that is read, without introns?"
+        note(f"{proteins or dna}: empty proteins: {empty:,} of {len(kept):,}{why}")
+    return kept
+
+
+def _given(genes: Sequence[Record], dna: str, proteins: str) -> list[Pair]:
+    """Pairs of genes, of the file ``dna``, and their proteins in another file; see `read_genes`."""
+    given = {record.name: record for record in read_fasta(proteins, protein_of, empty=True)}
     names = [record.name for record in genes]
     for missing, what, where in (
         ([name for name in names if name not in given], "protein", proteins),
@@ -152,14 +176,21 @@ def read_genes(dna: str, proteins: str | None) -> list[Pair]:
     ):
         if missing:
             raise UserError(f"{where} has no {what} of {missing[0]}{and_more(missing)}; both files need the same names")
-    pairs = [(record.sequence, given[record.name]) for record in genes]
+    for gene in genes:
+        made = given[gene.name]
+        if set(made.sequence) <= NUCLEOTIDES and 3 * len(made.sequence) > len(gene.sequence):  # three bases make one
+            raise UserError(
+                f"{proteins} line {made.line}, {gene.name}: this looks like DNA, not like its protein; write amino acids,"
+                " such as MELSMY"
+            )
+    pairs = [(gene.sequence, given[gene.name].sequence) for gene in genes]
     odd = [name for name, (bases, made) in zip(names, pairs, strict=True) if made != protein(bases)]
     if odd:
         note(
             f"{proteins}: the protein of {odd[0]}{and_more(odd)} is not what the standard genetic code gives from the first ATG"
             " on; it is taken as it is"
         )
-    return list(dict.fromkeys(pairs))
+    return pairs
 
 
 def to_fasta(title: str, sequence: str) -> str:

@@ -128,22 +128,22 @@ class Task:
         return {"validation_loss": total / sum(batch.tokens for batch in batches)}
 
 
-def linear(values: np.ndarray, last: int, places: np.ndarray, settings: Settings) -> np.ndarray:
-    """Forecasts (N, H) of the linear map that has the least squared error on what follows the
-    windows before ``last``.
+def linear(train: np.ndarray, values: np.ndarray, places: np.ndarray, settings: Settings) -> np.ndarray:
+    """Forecasts (N, H) of ``values`` by the linear map that has the least squared error on what
+    follows the windows of ``train``, the values of training.
 
     It sees what the network sees: windows less their mean, divided by their deviation; and a one.
     """
 
-    def inputs(where: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def inputs(values: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         windows, mean, deviation = _windows(values, where, settings)
         flat = windows.reshape(len(where), -1).astype(float)  # (N, W)
         return np.concatenate([flat, np.ones((len(where), 1))], axis=1), mean, deviation
 
-    seen = origins(0, last, settings)
-    x, mean, deviation = inputs(seen)
-    weights = np.linalg.lstsq(x, (targets_at(values, seen, settings.horizon) - mean) / deviation, rcond=None)[0]
-    x, mean, deviation = inputs(places)
+    seen = origins(0, len(train), settings)
+    x, mean, deviation = inputs(train, seen)
+    weights = np.linalg.lstsq(x, (targets_at(train, seen, settings.horizon) - mean) / deviation, rcond=None)[0]
+    x, mean, deviation = inputs(values, places)
     return x @ weights * deviation + mean
 
 

@@ -4,13 +4,13 @@ and of mutants; and pictures.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from toolkit.console import counted
+from toolkit.console import UserError, counted
 from toolkit.corpus import Corpus, Pair
 from toolkit.genes import LENGTHS, protein
 from toolkit.mutations import KINDS, effect, mutants
@@ -24,6 +24,7 @@ PICTURE, ATTENTION = "genes.png", "attention.png"
 NETWORK = "network"
 MUTATED = 200  # genes of the first test set of which mutants are translated
 SHOWN = 3  # mistakes printed
+LEGIBLE = 120  # letters that a picture of attention has room for: beyond, drawing takes minutes, and gigabytes
 
 Right = list[bool]
 
@@ -41,35 +42,45 @@ def report(run: Run, ribosome: Ribosome, loaded: Corpus, train: Sequence[Pair]) 
         made[name] = ribosome.proteins([dna for dna, _ in tests[name]])
         rights[name] = [one == wanted for one, (_, wanted) in zip(made[name], tests[name], strict=True)]
         print(f"{name}: {counted(len(tests[name]), 'gene')}{remark}")
-    _print_exact(tests, rights, train)
+    by_rule = all(wanted == protein(dna) for pairs in tests.values() for dna, wanted in pairs)
+    _print_exact(tests, rights, baselines(train, by_rule))
     first = next(iter(tests))
     genes = [dna for dna, _ in tests[first]]
-    _print_traits(first, genes, rights[first])
-    changed = _mutants(ribosome, [dna for dna, wanted in tests[first] if wanted == protein(dna)][:MUTATED])
+    _print_traits(first if by_rule else f"{first}, by what the standard code reads", genes, rights[first])
+    changed = _mutants(ribosome, genes[:MUTATED]) if by_rule else {}
     _print_mutants(changed)
+    if not by_rule:
+        print("mutants are left out: their proteins follow from the standard code, which those of the tests do not")
     _print_mistakes(tests[first], made[first])
     _draw(tests, rights, changed, run.picture(PICTURE))
     looked_at = _telling(genes)
-    looked = draw_attention(ribosome, looked_at, run.picture(ATTENTION))
+    looked = draw_attention(ribosome, looked_at, run.picture(ATTENTION)) if len(looked_at) <= LEGIBLE else None
     print(f"see {run.picture(PICTURE)}" + (f" and {looked}" if looked else ""))
+    if len(looked_at) > LEGIBLE and ribosome.attends:
+        print(
+            f"there is no picture of the attention: it has room for {LEGIBLE} letters, and each gene of {first} has more"
+        )
     return looked_at
 
 
 def _telling(genes: Sequence[str]) -> str:
-    """The shortest gene with a leader that shifts the frame and an M inside; if there is none, the
-    first.
+    """The shortest gene with a leader that shifts the frame and an M inside, that is not too long
+    for a picture; if there is none, the first that is not, or the first.
     """
-    shifted = (dna for dna in genes if "M inside" in (found := traits(dna)) and "start in frame 0" not in found)
-    return min(shifted, key=len, default=genes[0])
+    short = [dna for dna in genes if len(dna) <= LEGIBLE] or genes
+    shifted = (dna for dna in short if "M inside" in (found := traits(dna)) and "start in frame 0" not in found)
+    return min(shifted, key=len, default=short[0])
 
 
 # --- tables ---------------------------------------------------------------------------------------
 
 
-def _print_exact(tests: dict[str, list[Pair]], rights: dict[str, Right], train: Sequence[Pair]) -> None:
+def _print_exact(
+    tests: dict[str, list[Pair]], rights: dict[str, Right], simple: dict[str, Callable[[str], str]]
+) -> None:
     """The share of right proteins of each method on each test set."""
     rows = {NETWORK: [np.mean(right) for right in rights.values()]}
-    for name, method in baselines(train).items():
+    for name, method in simple.items():
         rows[name] = [np.mean([method(dna) == wanted for dna, wanted in pairs]) for pairs in tests.values()]
     width = max(map(len, tests)) + 2
     print("proteins without a mistake, %")
@@ -129,13 +140,19 @@ def _print_mistakes(pairs: Sequence[Pair], made: Sequence[str]) -> None:
 
 
 def draw_attention(ribosome: Ribosome, dna: str, path: Path) -> Path | None:
-    """Draw which bases each amino acid looks at; returns the path, or None for a network without
-    attention.
+    """Draw which bases each amino acid looks at, of a network that does not end the first
+    `LEGIBLE`; returns the path, or None for a network without attention. Raises UserError for DNA
+    that is longer than a picture has room for.
     """
-    maps, bases, amino_acids = ribosome.looks_at(dna)
-    if not maps:
+    if not ribosome.attends:
         return None
-    return attention_heatmap(maps, bases, amino_acids, path, ("DNA, start and stop in capitals", "protein"))
+    if len(dna) > LEGIBLE:
+        raise UserError(f"a picture has room for {LEGIBLE} bases, and these are {len(dna):,}; give a shorter piece")
+    maps, bases, amino_acids = ribosome.looks_at(dna)
+    shown = {name: weights[:, :LEGIBLE] for name, weights in maps.items()}
+    beside = "protein" if len(amino_acids) <= LEGIBLE else f"protein, the first {LEGIBLE} of {len(amino_acids):,}"
+    labels = "DNA, start and stop in capitals", beside
+    return attention_heatmap(shown, bases, amino_acids[:LEGIBLE], path, labels)
 
 
 def _draw(
@@ -154,6 +171,7 @@ def _draw(
     _style(left, "amino acids of the protein", "proteins without a mistake, %")
     left.legend(frameon=False, fontsize=8, loc="center left")
     kinds = [kind for kind in KINDS if kind in changed]
+    right.set_visible(bool(kinds))
     bars = right.barh(kinds, [100 * np.mean(changed[kind][0]) for kind in kinds], color=TRAIN)
     right.bar_label(bars, fmt="%.1f", padding=-30, fontsize=8)
     right.invert_yaxis()

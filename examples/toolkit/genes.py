@@ -137,8 +137,8 @@ def corpus(seed: int = 0, n_train: int = 40_000, n_validation: int = 500, n_test
 
     unseen_genes, drawn as those of training; unseen_codon_pairs, in which codons are neighbours
     that no gene of training has as neighbours; longer_genes and longer_leaders, of more amino
-    acids, or more bases before the start, than any of training. The few without a start are there
-    too.
+    acids, or more bases before the start, than any of training. The few without a start are in all
+    but unseen_codon_pairs.
     """
     dice = Dice(seed)
     seen: set[str] = set()

@@ -124,7 +124,7 @@ class Life(Example):
         Checkpoints(folder).check_resumable()
         loaded = self.load_again(run, options.data)
         if self.fingerprint(loaded) != data["fingerprint"]:
-            what = options.data or data["path"] or "the embedded data"
+            what = self.where({**data, "path": options.data or data["path"]})
             raise UserError(f"{what} is not what the run has been trained on; give that by --data, or start a new run")
         task = self.make_task(loaded, settings, run)
         self.save(task, run)

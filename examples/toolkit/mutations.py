@@ -37,10 +37,10 @@ def effect(before: str, after: str) -> str:
     return "nonsense" if before.startswith(after) and after else "other"
 
 
-def mutant(dna: str, kind: str, dice: Dice) -> str | None:
+def mutant(dna: str, kind: str, dice: Dice, longest: int) -> str | None:
     """``dna`` with a random mutation of a kind in what is read of it; None if none is found.
 
-    Proteins longer than those that are trained on are passed over: frameshifts often run past the
+    Proteins of more than ``longest`` amino acids are passed over: frameshifts often run past the
     old stop, and would measure length.
     """
     start, made = dna.find(START), protein(dna)
@@ -51,7 +51,7 @@ def mutant(dna: str, kind: str, dice: Dice) -> str | None:
         first, behind = (start, start + 3) if kind == "start lost" else (start + 3, end)
         place = dice.pick(range(first, behind))
         found = _frameshift(dna, place, dice) if kind == "frameshift" else _substitution(dna, place, dice)
-        if len(protein(found)) < LENGTHS.stop and (
+        if len(protein(found)) <= longest and (
             kind in ("frameshift", "start lost") or effect(made, protein(found)) == kind
         ):
             return found
@@ -68,20 +68,22 @@ def _frameshift(dna: str, place: int, dice: Dice) -> str:
 
 
 def mutants(genes: Sequence[str], seed: int = 0) -> dict[str, list[tuple[str, str]]]:
-    """For each kind, pairs of a gene and its mutant; genes without a start or a stop are left out.
+    """For each kind, pairs of a gene and its mutant, of no more amino acids than the longest gene,
+    or the longest made one to train on; genes without a start or a stop are left out.
 
     >>> [(before, after)] = mutants(["atggaattaagctga"])["nonsense"]
     >>> protein(before), protein(after) in ("M", "ME", "MEL")
     ('MELS', True)
     """
     dice = Dice(seed)
+    longest = max([LENGTHS.stop - 1, *(len(protein(dna)) for dna in genes)])
     found: dict[str, list[tuple[str, str]]] = {kind: [] for kind in KINDS}
     for dna in genes:
         start = dna.find(START)
         if start < 0 or len(protein(dna)) == len(codons(dna, start)):
             continue
         for kind in KINDS:
-            changed = mutant(dna, kind, dice)
+            changed = mutant(dna, kind, dice, longest)
             if changed:
                 found[kind].append((dna, changed))
     return found

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
+from contextlib import redirect_stderr
 from typing import Any
 
-from toolkit.console import UserError, counted, note
+from toolkit.console import UserError, counted, note, say
 from toolkit.program import Program
 from toolkit.runs import Run
 
-__all__ = ["load_to_test", "tell_seen"]
+__all__ = ["load_to_test", "tell_seen", "trained_on"]
 
 
 def load_to_test(program: Program, run: Run, path: str | None = None, **how: Any) -> tuple[Any, bool]:
@@ -21,18 +23,25 @@ def load_to_test(program: Program, run: Run, path: str | None = None, **how: Any
     about = run.about["data"]
     data = {**about, **how, "path": path or about["path"]}
     same_place = not path or (about["path"] and os.path.realpath(path) == os.path.realpath(about["path"]))
+    same_place = same_place and program.where({**data, "path": about["path"]}) == program.where(about)
+    notes = io.StringIO()
     try:
-        loaded = program.load(data)
+        with redirect_stderr(notes):
+            loaded = program.load(data)
         own = program.fingerprint(loaded) == about["fingerprint"]
     except UserError:
         if same_place:
             raise
         own = False  # other data may lack what training needs, or be too few
     if not own and not same_place:
-        return program.load_whole(data), False
+        return program.load_whole(data), False  # which has notes of its own
+    for line in notes.getvalue().splitlines():
+        say(line)
     if not own:
-        what = data["path"] or "what is embedded"
-        note(f"{what} has changed since the training; some of what {run.folder} is tested by may have been trained on")
+        note(
+            f"{program.where(data)} has changed since the training; some of what {run.folder} is tested by may have been"
+            " trained on"
+        )
     return loaded, True
 
 
@@ -42,12 +51,29 @@ def tell_seen(program: Program, run: Run, others: Any) -> Any:
     changed.
     """
     tested = program.tested(others)
-    try:
-        own = program.load_again(run)
-    except UserError:
+    own = _own(program, run)
+    if own is None:
         return None
     seen = program.trained(own)
     count = sum(text in seen for text in tested)
     if count:
         note(f"of {counted(len(tested), 'input')} to be tested by, {run.folder} was trained on {count:,}")
-    return own if program.fingerprint(own) == run.about["data"]["fingerprint"] else None
+    return _unchanged(program, run, own)
+
+
+def trained_on(program: Program, run: Run) -> Any:
+    """The data that the run was trained on; None if they are gone or have changed."""
+    return _unchanged(program, run, _own(program, run))
+
+
+def _own(program: Program, run: Run) -> Any:
+    """What is where the run's data were; None if it cannot be read."""
+    try:
+        with redirect_stderr(io.StringIO()):  # what its notes say was said when it was trained
+            return program.load_again(run)
+    except UserError:
+        return None
+
+
+def _unchanged(program: Program, run: Run, own: Any) -> Any:
+    return own if own is not None and program.fingerprint(own) == run.about["data"]["fingerprint"] else None

@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from toolkit.blank import is_blank
 from toolkit.console import UserError, counted, note
 from toolkit.loading import digest
@@ -16,9 +18,26 @@ from toolkit.utterances import TEST, TRAIN, VALIDATION, Spoken, Utterance
 from toolkit.wav import read_wav
 from toolkit.word_errors import spoken_words
 
-__all__ = ["read_spoken"]
+__all__ = ["read_spoken", "read_utterance"]
 
+SHORTEST = 0.1  # seconds that the shortest word takes
+LEVEL = 1e-6  # of the largest sample: what a constant varies by after its rate was changed
 SHARE = 0.15  # of the recordings, or of the speakers, to validate by, and as many to test
+
+
+def read_utterance(path: str | os.PathLike[str]) -> np.ndarray:
+    """The sound (T,) of a WAV file in which something may be said. Raises UserError for what
+    `read_wav` refuses, and for one that is too short to hold a word, or a constant.
+    """
+    sound = read_wav(path, RATE)
+    if len(sound) < SHORTEST * RATE:
+        raise UserError(
+            f"{path} lasts {1000 * len(sound) / RATE:.1f} milliseconds, too short to hold a word; record it again, or leave"
+            " it out"
+        )
+    if np.ptp(sound) <= LEVEL * np.abs(sound).max():
+        raise UserError(f"{path} holds one number all along, and so no sound; record it again, or leave it out")
+    return sound
 
 
 def read_spoken(path: str, whole: bool = False) -> Spoken:
@@ -29,8 +48,8 @@ def read_spoken(path: str, whole: bool = False) -> Spoken:
     for itself. Speakers who share a recording, and copies of one, stay together; what is repeated
     with the same words is read once; stderr says so. whole: all are there to be tested by.
 
-    Raises UserError for a bad line, words of which nothing is said, what `read_wav` refuses, and
-    too few speakers to hold some out.
+    Raises UserError for a bad line, words of which nothing is said, what `read_utterance` refuses,
+    and too few speakers to hold some out.
     """
     rows = [(n, line.split("\t")) for n, line in enumerate(lines_of(read_text(path)), start=1) if not is_blank(line)]
     if not rows:
@@ -49,7 +68,7 @@ def read_spoken(path: str, whole: bool = False) -> Spoken:
                 f"{path} line {number} has no word, only {row[1].strip()!r}; write what is said, or remove it"
             )
         try:
-            sound = read_wav(os.path.join(folder, name), RATE)
+            sound = read_utterance(os.path.join(folder, name))
         except UserError as error:
             raise UserError(f"{path} line {number}: {error}") from None
         content = digest([Path(folder, name).read_bytes()])

@@ -84,6 +84,11 @@ class Ribosome(Translator):
         self.check(genes, names)
         return self.translate(genes, where="DNA")
 
+    @property
+    def attends(self) -> bool:
+        """Whether the network has attention, and so something to draw."""
+        return self.settings.arch == "transformer" or self.settings.attention != "none"
+
     def check(self, genes: Sequence[str], names: Sequence[str] = ()) -> None:
         """Raise UserError for DNA that is too long for the model."""
         longest = self.settings.max_length - 1  # and its STOP
@@ -115,8 +120,9 @@ class Ribosome(Translator):
 # --- what it is compared with ---------------------------------------------------------------------
 
 
-def baselines(train: Sequence[Pair]) -> dict[str, Callable[[str], str]]:
-    """Simple methods, and the rule itself, which is the known best, by name.
+def baselines(train: Sequence[Pair], by_rule: bool = True) -> dict[str, Callable[[str], str]]:
+    """Simple methods, and the rule itself, by name; it is the known best if the proteins of a test
+    are ``by_rule``, and otherwise but the standard code.
 
     That of the commonest amino acid needs pairs of training, and is left out if there are none.
     """
@@ -126,7 +132,7 @@ def baselines(train: Sequence[Pair]) -> dict[str, Callable[[str], str]]:
         found["commonest letters"] = lambda dna: usual
     found["from the first base"] = lambda dna: read(dna, 0)
     found["first ATG of frame 0"] = _first_of_frame_0
-    found["the rule (known best)"] = protein
+    found["the rule (known best)" if by_rule else "the standard code"] = protein
     return found
 
 

@@ -15,7 +15,7 @@ Anna?" asks the same of another.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from toolkit.english_french import Dice
 from toolkit.story_questions import NOT_TOLD, UNTOLD, Question, answer, ask, follow_up
@@ -56,7 +56,8 @@ ASKED = {
 class Line:
     """A statement, or a question with its answer; and what is known of a question: its relation,
     its form ("whole", "pronoun" or "ellipsis"), the lines that it follows from, counted from 0, and
-    whether it rests on a pair that is held out.
+    whether it rests on a pair that is held out. ``number`` is that of the line in its file, 0 if it
+    comes from none.
     """
 
     text: str
@@ -65,6 +66,7 @@ class Line:
     form: str = ""
     lines: tuple[int, ...] = ()
     new: bool = False
+    number: int = field(default=0, compare=False)
 
 
 Story = tuple[Line, ...]

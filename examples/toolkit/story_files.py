@@ -41,7 +41,7 @@ def read_stories(path: str, whole: bool = False) -> Stories:
     lines: list[Line] = []
     for number, text in enumerate([*lines_of(read_text(path)), ""], start=1):
         if not is_blank(text):
-            lines.append(_line(f"{path} line {number}", text.split("\t"), lines))
+            lines.append(_line(f"{path} line {number}", number, text.split("\t"), lines))
         elif lines:
             if not any(line.answer for line in lines):
                 raise UserError(
@@ -63,7 +63,7 @@ def _cells(line: Line) -> tuple[str, str, str]:
     return line.text, line.answer, line.relation
 
 
-def _line(where: str, cells: list[str], before: list[Line]) -> Line:
+def _line(where: str, number: int, cells: list[str], before: list[Line]) -> Line:
     text, answer, relation = ([stripped(cell) for cell in cells] + ["", ""])[:3]
     if len(cells) > 3:
         raise UserError(
@@ -76,7 +76,7 @@ def _line(where: str, cells: list[str], before: list[Line]) -> Line:
             raise UserError(
                 f"{where} is a statement behind a question; a story is told first, and a blank line ends it"
             )
-        return Line(text)
+        return Line(text, number=number)
     if not is_question(text, where):
         raise UserError(f'{where} has a tab, but what is before it is no question; end it in "?", or remove the tab')
     if not spaced(answer):
@@ -86,7 +86,7 @@ def _line(where: str, cells: list[str], before: list[Line]) -> Line:
         raise UserError(f"{where} has an answer of {count} words; one has at most {LONGEST_ANSWER}")
     if not before:
         raise UserError(f"{where} asks before anything is told; put a statement before it")
-    return Line(text, spaced(answer), relation or ANY)
+    return Line(text, spaced(answer), relation or ANY, number=number)
 
 
 def _split(path: str, stories: list[Story]) -> Stories:

@@ -19,6 +19,7 @@ from toolkit.words import WrittenWords
 __all__ = ["Words", "is_question", "spaced", "words_of"]
 
 QUESTION_MARKS = ("?", "\uff1f", "\ufe56", "\u061f", "\u055e", "\u2047", "\u2048", "\u203d")
+SOME = 40  # words that an error lists
 BEHIND = " \t\"'\u201d\u2019\u00bb)].!\u2026"  # what may stand behind the mark of a question
 
 
@@ -58,11 +59,27 @@ class Words(WrittenWords):
         """The ids of a text; a word that is known in another case only is taken for that. Raises
         UserError for one that is not known.
         """
-        return [self._id(word) for word in words_of(text)]
+        ids = []
+        for word in words_of(text):
+            id = self._id(word)
+            if id is None:
+                raise UserError(
+                    f"the model has never read {word!r}; it knows: {self.some}; write it by these, or train on stories that"
+                    " have it"
+                )
+            ids.append(id)
+        return ids
 
-    def _id(self, word: str) -> int:
-        for form in (word, word.lower(), word.capitalize()):
-            if form in self.ids:
-                return self.ids[form]
-        known = ", ".join(self.words[:40]) + (", ..." if len(self.words) > 40 else "")
-        raise UserError(f"the model has never read {word!r}; it knows: {known}")
+    def unknown(self, text: str) -> list[str]:
+        """The words of a text that `encode` refuses."""
+        return [word for word in words_of(text) if self._id(word) is None]
+
+    @property
+    def some(self) -> str:
+        """The first words, for errors; those of letters before numbers and marks."""
+        words = sorted(self.words, key=lambda word: not word.isalpha())
+        return ", ".join(words[:SOME]) + (", ..." if len(words) > SOME else "")
+
+    def _id(self, word: str) -> int | None:
+        forms = word, word.lower(), word.capitalize()
+        return next((self.ids[form] for form in forms if form in self.ids), None)

@@ -68,6 +68,9 @@ class Table:
             return "; the line is blank: remove it, or fill it in if it stands for a step of time"
         if cell.lower() in UNKNOWN:
             return "; fill in what is missing"
+        line = f"; write one there, or remove line {self.lines[row]}"
+        if _is_infinite(cell):
+            return line
         if row == 0 and len(self.rows) > 1 and is_number(self.rows[1][place]):
             return f"; if line {self.lines[0]} is the line of names, remove the lines above it"
         for separator, name in SEPARATORS.items():
@@ -75,6 +78,8 @@ class Table:
                 return f"; if columns are separated by {name}, separate them by commas"
         if is_number(cell.replace(",", "")):
             return "; write numbers with a point, and without commas"
+        if any(is_number(cells[place]) for cells in self.rows):
+            return line
         return "; name another column by --column" if len(self.names) > 1 else ""
 
 
@@ -108,6 +113,14 @@ def is_number(text: str) -> bool:
     """Whether a cell is a finite number; 1_000 is one in Python alone."""
     try:
         return abs(float(text)) < float("inf") and "_" not in text
+    except ValueError:
+        return False
+
+
+def _is_infinite(text: str) -> bool:
+    """Whether a cell is what Python reads as infinite, such as -inf or 1e999."""
+    try:
+        return abs(float(text)) == float("inf")
     except ValueError:
         return False
 

@@ -33,6 +33,8 @@ WHOLE, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # formats of samples; the last names on
 OTHERS = {2: "ADPCM", 6: "A-law", 7: "mu-law", 17: "ADPCM", 85: "MP3"}  # which are not read
 SUBFORMAT = bytes.fromhex("000000001000800000aa00389b71")  # what follows the number of the other format
 STREAM = 0x7FFF0000  # bytes; a program that writes into a pipe, and knows no end, announces about 2 GB or 4 GB
+CANCELLED = 1e-3  # of the loudness of the channels, below which that of their mean is what is left of them
+ONE_CHANNEL = 'ffmpeg -i FILE -af "pan=mono|c0=c0" -c:a pcm_s16le NEW.wav'
 CONVERT = "ffmpeg -i FILE -c:a pcm_s16le -ar 16000 NEW.wav"
 
 
@@ -58,7 +60,7 @@ def read_wav(path: str | os.PathLike[str], rate: int) -> np.ndarray:
 
     What a program wrote into a pipe, without knowing how long it would be, is read up to its end.
     Raises UserError for a file that cannot be read, is no such WAV file, is cut off, or holds no
-    sound.
+    sound, and for channels that cancel each other.
     """
     try:
         content = Path(path).read_bytes()
@@ -69,9 +71,15 @@ def read_wav(path: str | os.PathLike[str], rate: int) -> np.ndarray:
     if not np.isfinite(numbers).all():
         raise UserError(f"{path} holds samples that are no finite numbers; write it again by what made it")
     loudest = max(1.0, np.abs(numbers).max(initial=0.0))
-    sound = (numbers / loudest).reshape(-1, form.channels).mean(axis=1)
-    if not sound.any():
-        raise UserError(f"{path} holds {'nothing but silence' if len(sound) else 'no sound'}")
+    channels = (numbers / loudest).reshape(-1, form.channels)
+    if not channels.any():
+        raise UserError(f"{path} holds {'nothing but silence' if len(channels) else 'no sound'}")
+    sound = channels.mean(axis=1)
+    if np.sqrt(np.mean(sound**2)) < CANCELLED * np.sqrt(np.mean(channels**2)):
+        raise UserError(
+            f"{path} has {form.channels} channels that cancel each other: their mean is silence; keep one of them, for"
+            f" instance by: {ONE_CHANNEL}"
+        )
     if len(sound) > LONGEST * form.rate:
         raise UserError(
             f"{path} lasts {len(sound) / form.rate:.0f} seconds; cut it into utterances of at most {LONGEST:.0f} seconds"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from datetime import datetime
 from types import ModuleType, SimpleNamespace
@@ -75,7 +76,7 @@ def test_predicting_what_follows(run, data, tmp_path, capsys):
 def test_other_data_are_not_called_held_out(run, data, tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(
-        forecast, "_report", lambda run, series, model, what: told.append((run.picture("a.png").name, what))
+        forecast, "_report", lambda run, series, model, what, train: told.append((run.picture("a.png").name, what))
     )
     other = tmp_path / "other.csv"
     other.write_text(data.read_text(encoding="utf-8") + "1200,50,1200\n", encoding="utf-8")
@@ -230,7 +231,10 @@ def test_numbers_have_the_digits_that_tell_them_apart(tmp_path):
     [
         ("0,0.0126\n1,0.02\n", "begins with numbers"),
         ("a,b\n1,2\n\n3,4\n", "line 3, column b: '' is not a number; the line is blank: remove it, or fill it in"),
-        ("a,b\n1,2\n1,2\n3,x\n", "line 4, column b: 'x'"),
+        ("a,b\n1,2\n1,2\n3,x\n", "line 4, column b: 'x' is not a number; write one there, or remove line 4"),
+        ("a,b\n1,2\n3,-inf\n", "line 3, column b: '-inf' is not a number; write one there, or remove line 3"),
+        ("a,b\n1,1e999\n", "line 2, column b: '1e999' is not a number; write one there, or remove line 2"),
+        ("a,b\n1,x\n3,y\n", "line 2, column b: 'x' is not a number; name another column by --column"),
     ],
 )
 def test_series_with_holes_are_refused(tmp_path, text, message):
@@ -296,9 +300,32 @@ def test_the_linear_map_is_found_where_there_is_one():
     settings = forecast.Settings(window=24, season=12, step=12, horizon=6)
     values = 50 + 10 * np.sin(2 * np.pi * np.arange(200) / 12 + 0.3)
     places = np.arange(150, 190)
-    assert np.allclose(linear(values, 100, places, settings), targets_at(values, places, 6))
+    assert np.allclose(linear(values[:100], values, places, settings), targets_at(values, places, 6))
     changed = np.where(np.arange(200) < 130, values, 3 * values)  # of which the fit sees nothing
-    assert np.allclose(linear(changed, 100, places[10:], settings), targets_at(changed, places[10:], 6))
+    assert np.allclose(linear(values[:100], changed, places[10:], settings), targets_at(changed, places[10:], 6))
+
+
+def test_the_linear_map_is_that_of_the_training(run, data, tmp_path, monkeypatch, capsys):
+    """Also on another series, of which the network, too, has learnt nothing."""
+    fitted = []
+    monkeypatch.setattr(forecast, "linear", lambda train, values, *_: fitted.append((train, values)) or 0.0)
+    monkeypatch.setattr(forecast, "_draw", lambda *_: None)
+    other, own = tmp_path / "other.csv", tmp_path / "own"
+    series = read_series(str(data), "load")
+    other.write_text("\n".join(["load", *map(str, series.values[::-1])]), encoding="utf-8")
+    assert call("evaluate", "--run", run, "--data", other) == 0
+    ((train, values),) = fitted
+    np.testing.assert_array_equal(train, series.values[: series.cuts[0]])
+    np.testing.assert_array_equal(values, series.values[::-1])
+    assert "that of the linear map" in capsys.readouterr().out
+    shutil.copytree(run, own)
+    config = (own / "config.json").read_text(encoding="utf-8")
+    (own / "config.json").write_text(config.replace("wave.csv", "gone.csv"), encoding="utf-8")
+    assert call("evaluate", "--run", own, "--data", other) == 0
+    captured = capsys.readouterr()
+    assert (
+        "note: the linear map is left out" in captured.err and "the linear map" not in captured.out and len(fitted) == 1
+    )
 
 
 class Table:

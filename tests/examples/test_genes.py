@@ -1,13 +1,17 @@
 """The genetic code and its rule, made-up genes, FASTA files, mutants, and the script on genes."""
 
+import argparse
 import doctest
 import gzip
 import json
 import math
 import re
+import shutil
 from collections import Counter
+from types import SimpleNamespace
 
 import genes
+import numpy as np
 import pytest
 from scripts import caller, refuser
 from toolkit import fasta, gene_report, mutations
@@ -17,7 +21,9 @@ from toolkit.english_french import Dice
 from toolkit.fasta import dna_of, protein_of, read_fasta, read_genes, to_fasta
 from toolkit.genes import CODE, corpus, draw, has_held_out, protein
 from toolkit.mutations import KINDS, effect, mutants
-from toolkit.ribosome import LETTERS, baselines, traits
+from toolkit.other_data import load_to_test
+from toolkit.ribosome import LETTERS, Settings, baselines, traits
+from toolkit.runs import Run
 
 call = caller(genes.main)
 refused = refuser(call)
@@ -116,6 +122,7 @@ def test_simple_methods_by_hand():
         "first ATG of frame 0": "",
         "the rule (known best)": "MMK",
     }
+    assert list(baselines([], by_rule=False))[-1] == "the standard code"
     assert baselines([])["first ATG of frame 0"]("ccatgaatgaaataa") == "MK" != protein("ccatgaatgaaataa")
     assert baselines([])["first ATG of frame 0"]("cccatgaaataa") == "MK"
 
@@ -155,6 +162,7 @@ def test_mutants_are_one_base_away_and_do_what_they_are_called():
                 else:
                     assert effect(old, new) == kind and len(new) == (differ[0] - start) // 3 or kind != "nonsense"
             assert len(new) < code.LENGTHS.stop
+    assert all(mutants(["atg" + "gaattaagc" * 20 + "tga"]).values())  # one's own may be longer than all that are made
     assert mutants(["cccc", "atgaaaccc", "atgtaa"]) == {kind: [] for kind in KINDS}  # without a start, a stop, a codon
 
 
@@ -195,6 +203,8 @@ def test_reading_fasta(tmp_path):
         (">a\nACGN\nNT\n", "line 1, a: base 4 is 'N' (and 1 more); it stands for several bases"),
         (">a\nAC-GT\n", "base 3 is '-'; write A, C, G and T (or U) alone, without gaps"),
         (">a\nMELSMY\n", "base 1 is 'M' (and 5 more); this looks like a protein"),
+        (">a\nMK*V\n", "this looks like a protein"),
+        (">a\nMKVA\n", "base 1 is 'M' (and 2 more); this looks like a protein"),
     ],
 )
 def test_bad_fasta(tmp_path, text, message):
@@ -208,6 +218,7 @@ def test_bad_fasta(tmp_path, text, message):
     [
         ("MXK", "amino acid 2 is 'X'; it stands for several"),
         ("MU", "amino acid 2 is 'U'; it is selenocysteine"),
+        ("AUGNCA", "amino acid 2 is 'U'; this looks like RNA"),
         ("M*K", "amino acid 2 is '*'; a stop inside a protein is not known here"),
         ("M1", "the 20 amino acids are ACDEFGHIKLMNPQRSTVWY"),
     ],
@@ -221,15 +232,65 @@ def test_proteins_of_the_same_names(tmp_path, capsys):
     dna, proteins = tmp_path / "dna.fa", tmp_path / "proteins.fa"
     dna.write_text(">a\nATGAAATAA\n>b\nCATGTGATAA\n>c\nATGAAATAA\n", encoding="utf-8")
     assert read_genes(str(dna), None) == [("atgaaataa", "MK"), ("catgtgataa", "M")]
+    assert capsys.readouterr().err == f"note: {dna}: of 3 sequences 1 repeat others, and are left out\n"
     proteins.write_text(">b other code\nMW\n>a\nMK*\n>c\nMK\n", encoding="utf-8")
     assert read_genes(str(dna), str(proteins)) == [("atgaaataa", "MK"), ("catgtgataa", "MW")]
     assert "the protein of b is not what the standard genetic code gives" in capsys.readouterr().err
+    proteins.write_text(">b\nMW\n>a\nMK\n>c\nMW\n", encoding="utf-8")
+    assert len(read_genes(str(dna), str(proteins))) == 3
+    assert (
+        "of 3 sequences 1 repeat others; they stay in one part, and those with the same protein, 0"
+        in capsys.readouterr().err
+    )
+    proteins.write_text(dna.read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(UserError, match=re.escape(f"{proteins} line 1, a: this looks like DNA, not like its protein")):
+        read_genes(str(dna), str(proteins))
+    proteins.write_text(
+        ">a\nA\n>b\nGCT\n>c\nTAG\n", encoding="utf-8"
+    )  # as short as proteins are, and so taken for some
+    assert [made for _, made in read_genes(str(dna), str(proteins))] == ["A", "GCT", "TAG"]
     proteins.write_text(">b\nMW\n", encoding="utf-8")
     with pytest.raises(UserError, match=re.escape("has no protein of a (and 1 more)")):
         read_genes(str(dna), str(proteins))
     proteins.write_text(">a\nMK\n>b\nM\n>c\nMK\n>d\nMK\n", encoding="utf-8")
     with pytest.raises(UserError, match="has no DNA of d"):
         read_genes(str(dna), str(proteins))
+
+
+def test_an_empty_protein_is_written_and_read(tmp_path, capsys):
+    dna, proteins = tmp_path / "dna.fa", tmp_path / "proteins.fa"
+    dna.write_text(">a\nCCC\n>b\nATGAAA\n", encoding="utf-8")
+    pairs = read_genes(str(dna), None)
+    assert f"{dna}: empty proteins: 1 of 2, where no start, ATG, is found" in capsys.readouterr().err
+    proteins.write_text("".join(map(to_fasta, "ab", ("", "MK"))), encoding="utf-8")
+    assert read_genes(str(dna), str(proteins)) == pairs == [("ccc", ""), ("atgaaa", "MK")]
+    assert capsys.readouterr().err == f"note: {proteins}: empty proteins: 1 of 2\n"
+
+
+def test_genes_without_a_start_teach_nothing(tmp_path, capsys):
+    (tmp_path / "none.fa").write_text("".join(f">g{i}\nCC{'A' * i}C\n" for i in range(30)), encoding="utf-8")
+    arguments = "train", "--data", tmp_path / "none.fa", "--out", tmp_path / "run"
+    assert call(*arguments) == 2
+    told = capsys.readouterr().err
+    assert (
+        "empty proteins: 30 of 30" in told
+        and "is empty, since none has a start, ATG; there is nothing to learn" in told
+    )
+
+
+def test_a_long_gene_has_no_picture(monkeypatch, capsys):
+    """Of 900 letters it takes minutes, and gigabytes."""
+    assert gene_report._telling(["c" * 900, "c" * 120, "catgatg"]) == "catgatg"
+    assert gene_report._telling(["c" * 900, "c" * 800]) == "c" * 900
+    with pytest.raises(UserError, match="a picture has room for 120 bases, and these are 900; give a shorter piece"):
+        gene_report.draw_attention(SimpleNamespace(attends=True), "c" * 900, "a.png")
+    drawn = []
+    monkeypatch.setattr(gene_report, "attention_heatmap", lambda *given: drawn.append(given))
+    endless = {"0.cross": np.zeros((1, 500, 4))}, list("ccc") + ["<stop>"], ["W"] * 500
+    gene_report.draw_attention(SimpleNamespace(attends=True, looks_at=lambda _: endless), "ccc", "a.png")
+    ((maps, _, rows, _, labels),) = drawn
+    assert maps["0.cross"].shape == (1, 120, 4) and len(rows) == 120
+    assert labels[1] == "protein, the first 120 of 500"
 
 
 def test_a_wrong_protein_of_a_frameshift_is_not_counted_as_right(capsys):
@@ -333,9 +394,8 @@ def test_other_data(run, data, tmp_path, capsys):
     capsys.readouterr()
     assert call("evaluate", "--run", run, "--data", tmp_path / "own.fa", "--proteins", tmp_path / "proteins.fa") == 0
     captured = capsys.readouterr()
-    assert (
-        re.search(r"the rule \(known best\) +50\.0$", captured.out, re.M) and "genes of own.fa: 2 genes" in captured.out
-    )
+    assert re.search(r"the standard code +50\.0$", captured.out, re.M) and "genes of own.fa: 2 genes" in captured.out
+    assert "mutants are left out" in captured.out and "nonsense" not in captured.out
     assert "commonest letters" in captured.out  # of the genes trained on, which are still there
     assert "the protein of b is not what" in captured.err
     refused(
@@ -343,11 +403,41 @@ def test_other_data(run, data, tmp_path, capsys):
     )
     refused(capsys, "--proteins is for genes of a file", "train", "--proteins", tmp_path / "proteins.fa")
     refused(capsys, "has 2 different sequences, too few", "train", "--data", tmp_path / "own.fa")
-    (tmp_path / "long.fa").write_text(f">a\n{'ACGT' * 30}\n", encoding="utf-8")
+    (tmp_path / "long.fa").write_text(f">a\n{'CATG' * 30}\n", encoding="utf-8")
     message = "genes of long.fa: 1 gene, each of more than the 39 letters that the model allows"
     refused(capsys, message, "evaluate", "--run", run, "--data", tmp_path / "long.fa")
     refused(capsys, "--arch gru has no --heads", "train", "--heads", 4)
     refused(capsys, "--arch transformer has no --hidden", "train", "--arch", "transformer", "--hidden", 4)
+
+
+def test_a_run_of_given_proteins_is_not_judged_by_the_standard_code(run, data, tmp_path, capsys):
+    """As if it had been trained with --proteins, of which those that are given are all "W"."""
+    proteins, own = tmp_path / "own.fa", tmp_path / "run"
+    shutil.copytree(run, own)
+    names = re.findall(r"^>(\S+)", data.read_text(encoding="utf-8"), re.M)
+    proteins.write_text("".join(f">{name}\nW\n" for name in names), encoding="utf-8")
+    config = json.loads((own / "config.json").read_text(encoding="utf-8"))
+    config["data"]["proteins"] = str(proteins)
+    loaded = genes.Genes().load(config["data"])
+    config["data"]["fingerprint"] = genes.Genes().fingerprint(loaded)
+    (own / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    capsys.readouterr()
+    assert call("translate", "--run", own, "ATGTGGTAA", "ccc") == 0
+    assert "standard genetic code" not in capsys.readouterr().err
+    program, opened = genes.Genes(), Run.open(own, "genes", Settings, ["proteins"])
+    options = argparse.Namespace(data=str(data), proteins=None)
+    assert program._proteins(options, opened) == {}
+    assert load_to_test(program, opened, str(data)) == (loaded, True)
+    assert "has changed" not in capsys.readouterr().err
+    other = tmp_path / "other.fa"
+    other.write_text(proteins.read_text(encoding="utf-8").replace("W", "V"), encoding="utf-8")
+    found, mine = load_to_test(program, opened, str(data), proteins=str(other))
+    assert not mine and list(found.tests) == ["genes of genes.fa"] and "has changed" not in capsys.readouterr().err
+    proteins.write_text(other.read_text(encoding="utf-8"), encoding="utf-8")
+    load_to_test(program, opened)
+    assert f"note: {data} or {proteins} has changed since" in capsys.readouterr().err
+    message = f"was trained on the proteins in {proteins}; give those of {other} by --proteins"
+    refused(capsys, message, "evaluate", "--run", own, "--data", other)
 
 
 @pytest.mark.slow

@@ -211,8 +211,11 @@ def test_a_file_in_another_encoding_is_refused(tmp_path):
 def test_words():
     words = Words.of(["Where is Anna?", "garden"])
     assert words.decode(words.encode("where IS anna ?")) == "Where is Anna ?"
-    with pytest.raises(UserError, match="the model has never read 'Zoe'; it knows: "):
+    with pytest.raises(
+        UserError, match=r"never read 'Zoe'; it knows: Anna, Where, garden, is, \?; write it by these, or"
+    ):
         words.encode("Where is Zoe?")
+    assert words.unknown("where IS zoe, Anna?") == ["zoe", ","]
 
 
 # --- the model's data -----------------------------------------------------------------------------
@@ -368,6 +371,61 @@ def test_it_learns_and_says_how_well(run, data, capsys):
         assert (run / name).read_bytes()[:4] == b"\x89PNG"
     assert call("evaluate", "--run", run, "--data", data) == 0
     assert not list(run.glob("*-of-*"))  # they are its own
+
+
+def rare(name, count):
+    """Stories, each with a word of its own."""
+    return [f"so so very quite, Ben ran to the {name}{n}.\nWhere is Ben?\t{name}{n}\n" for n in range(count)]
+
+
+def test_words_that_no_story_of_the_training_has(run, data, tmp_path, capsys):
+    """They are not in its vocabulary, as if they were asked about, and stories with them are left
+    out.
+    """
+    path, program = tmp_path / "some.txt", stories.StoryQuestions()
+    path.write_text("\n".join([data.read_text(encoding="utf-8"), *rare("shop", 60)]), encoding="utf-8")
+    loaded = read_stories(str(path))
+    task = program.make_task(loaded, Settings(), None)
+    (name, tests), words = *loaded.tests.items(), task.words
+    assert words.words == Words.of(t for s in loaded.train for line in s for t in (line.text, line.answer)).words
+    told = capsys.readouterr().err.splitlines()
+    for part, what in ((tests, name), (loaded.validation, "stories to validate by")):
+        strange = [story[0] for story in part if words.unknown(story[0].text)]
+        assert 0 < len(strange) < len(part)
+        (word,) = words.unknown(strange[0].text)
+        line = f"note: {what}: left out {len(strange)} stories of {len(part)}, with words that no"
+        line += f" story of the training has, such as '{word}' (line {strange[0].number}) (and {len(strange) - 1} more)"
+        assert line in told
+        assert word in path.read_text(encoding="utf-8").splitlines()[strange[0].number - 1]
+    assert len(task.validation) == len(loaded.validation) - len(strange)
+    opened = SimpleNamespace(path=run.joinpath)  # a run that is resumed keeps its vocabulary
+    assert (
+        program.make_task(read_stories(str(data)), Settings(), opened).words.words
+        == Words.load(run / "vocabulary.json").words
+    )
+    path.write_text("\n".join(rare("shop", 20)), encoding="utf-8")
+    message = "unseen stories: each of 2 stories has words that no story of the training has, such as 'shop"
+    refused(capsys, message, "train", "--data", path, "--out", tmp_path / "run")
+    refused(
+        capsys,
+        "; give more stories, so that each word is in several",
+        "train",
+        "--data",
+        path,
+        "--out",
+        tmp_path / "run",
+    )
+    message = "'shop0' (line 1); write them by words that it has (Anna, Ben, Where, hall, "
+    refused(capsys, message, "evaluate", "--run", run, "--data", path)
+    path.write_text(
+        "\n\n".join([*data.read_text(encoding="utf-8").split("\n\n")[:3], *rare("shop", 1)]), encoding="utf-8"
+    )
+    assert call("evaluate", "--run", run, "--data", path) == 0
+    captured = capsys.readouterr()
+    assert (
+        "left out 1 story of 4, with words" in captured.err
+        and "stories of some.txt: 3 stories, 3 questions" in captured.out
+    )
 
 
 def test_asking(run, capsys, monkeypatch):

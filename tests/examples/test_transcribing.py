@@ -9,7 +9,7 @@ from scripts import caller, refuser
 from toolkit import utterances
 from toolkit.console import UserError
 from toolkit.listening import Words
-from toolkit.recordings import read_spoken
+from toolkit.recordings import read_spoken, read_utterance
 from toolkit.speaking import RATE, Voice, say
 from toolkit.wav import read_wav, write_wav
 
@@ -155,7 +155,7 @@ def recorded(folder, lines):
     drawn by the number of its sound.
     """
     for number, (sound, *_) in enumerate(lines):
-        write_wav(folder / f"{number}.wav", np.random.default_rng(sound).uniform(-0.5, 0.5, 40), RATE)
+        write_wav(folder / f"{number}.wav", np.random.default_rng(sound).uniform(-0.5, 0.5, 800), RATE)
     rows = ["\t".join([f"{number}.wav", *rest]) for number, (_, *rest) in enumerate(lines)]
     (folder / "own.tsv").write_text("\n".join(rows), encoding="utf-8")
     return str(folder / "own.tsv")
@@ -168,6 +168,25 @@ def test_neither_case_nor_punctuation_is_said(tmp_path):
     ]  # fmt: skip
     with pytest.raises(UserError, match=r"line 2 has no word, only '\?\?'; write what is said"):
         read_spoken(recorded(tmp_path, [(0, "stop"), (1, "??")]))
+
+
+def test_what_holds_no_word_is_refused(tmp_path, capsys):
+    """A sample alone was "nine", and a constant "two"."""
+    path, noise = tmp_path / "a.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 2000)
+    for sound, rate, message in (
+        (noise[:1], RATE, "a.wav lasts 0.1 milliseconds, too short to hold a word; record it again"),
+        (noise[:1500], 2 * RATE, "a.wav lasts 93.8 milliseconds, too short"),
+        (np.full(2000, 0.15), RATE, "a.wav holds one number all along, and so no sound"),
+        (np.full(2000, 0.15), 11025, "a.wav holds one number all along"),
+    ):
+        write_wav(path, sound, rate)
+        for command in "transcribe", "attention":
+            refused(capsys, message, command, "--run", tmp_path, path)
+        (tmp_path / "own.tsv").write_text("a.wav\tyes\n", encoding="utf-8")
+        with pytest.raises(UserError, match=f"line 1: .*{re.escape(message)}"):
+            read_spoken(str(tmp_path / "own.tsv"))
+    write_wav(path, noise[:801], RATE)
+    assert len(read_utterance(path)) == 801
 
 
 def test_copies_of_a_recording_are_in_one_part(tmp_path, capsys):

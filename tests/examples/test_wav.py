@@ -33,6 +33,16 @@ def test_channels_are_averaged(tmp_path):
     np.testing.assert_allclose(read_wav(path, 8000), [0.375, 0, 0.25], atol=1e-4)
 
 
+def test_channels_that_cancel_are_refused(tmp_path):
+    """As after a cable that turns one of them over; rounding leaves a little."""
+    left = np.random.default_rng(0).uniform(-0.9, 0.9, 50)
+    for right in (-left, -left + 2.0**-15):
+        path = written(tmp_path / "a.wav", np.stack([left, right], axis=1), channels=2)
+        refused(path, r"has 2 channels that cancel each other: .* keep one of them, .*pan=mono\|c0=c0")
+    path = written(tmp_path / "a.wav", np.stack([left, -0.9 * left], axis=1), channels=2)
+    np.testing.assert_allclose(read_wav(path, 8000), 0.05 * left, atol=1e-4)
+
+
 @pytest.mark.parametrize("rate", [4000, 11025, 16000, 44100])
 def test_rates(tmp_path, rate):
     """A tone that both rates have stays itself, and one that the new rate cannot have is gone."""
@@ -148,4 +158,5 @@ def test_what_is_refused(tmp_path):
     refused(other, "no finite numbers")
     refused(written(tmp_path / "none.wav", []), "holds no sound")
     refused(written(tmp_path / "quiet.wav", np.zeros(10)), "nothing but silence")
+    refused(written(tmp_path / "quiet.wav", np.zeros((10, 2)), channels=2), "nothing but silence")
     refused(written(tmp_path / "long.wav", np.full(310, 0.5), rate=10), "lasts 31 seconds; cut it into utterances")

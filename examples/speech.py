@@ -12,11 +12,12 @@
 The made voices are a formant synthesiser's: 360 to train on, 20 to validate by, and 40 others to
 report on, in the noise of a room. A network that has heard them alone does not know the voices of
 people: for those, train on recordings. A file of recordings has lines path.wav<TAB>words, or
-path.wav<TAB>words<TAB>speaker; the WAV files have whole numbers of 8, 16, 24 or 32 bits, or floats,
-any rate and any number of channels. Copies of a recording stay in one part of the data. Case, and
-punctuation at the edges of words, is neither learnt nor scored; in Japanese, Chinese, Thai and the
-like, which put no blanks between words, each character is a word. The run folder holds config.json,
-words.json, weights.safetensors, log.jsonl, loss.png, attention.png, and checkpoints/.
+path.wav<TAB>words<TAB>speaker, or columns that its first line names; the WAV files have whole
+numbers of 8, 16, 24 or 32 bits, or floats, any rate and any number of channels. Copies of a
+recording stay in one part of the data. Case, and punctuation at the edges of words, is neither
+learnt nor scored; in Japanese, Chinese, Thai and the like, which put no blanks between words, each
+character is a word. The run folder holds config.json, words.json, weights.safetensors, log.jsonl,
+loss.png, attention.png, and checkpoints/.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class Speech(Program):
         if made:
             print(f"  {self.advice('say', {'--out': sound_file}, longest.words)}")
         else:
-            sound_file = os.path.relpath(os.path.join(os.path.dirname(run.about["data"]["path"]), longest.path))
+            sound_file = os.path.join(os.path.dirname(run.about["data"]["path"]), longest.path)
         print(f"  {self.advice('transcribe', {'--run': run.folder}, sound_file)}")
 
     # --- the other subcommands --------------------------------------------------------------------

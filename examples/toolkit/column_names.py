@@ -96,7 +96,7 @@ def find_named(first: Sequence[str], wanted: Wanted, where: str) -> list[int] | 
     for what, some in found.items():
         if len(some) > 1:
             names = ", ".join(first[n].strip() for n in some)
-            raise UserError(f"{where} names several columns that could be the {what}: {names}; leave one of them")
+            raise UserError(f"{where} names several columns that could be the {what}: {names}; keep one of them")
     return [some[0] for some in found.values()]
 
 

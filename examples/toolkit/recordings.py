@@ -72,7 +72,7 @@ def _rows(path: str, folder: Path) -> list[tuple[int, list[str]]]:
     elif is_no_file(first[0].strip(), folder):
         raise UserError(
             f"{where}: there is no file {folder / first[0].strip()}; if this line names the columns, known are names of"
-            f" {known_names(RECORDED)} and of speakers ({', '.join(SPEAKERS.words)})"
+            f" {known_names(RECORDED)}, and if wanted of speakers ({', '.join(SPEAKERS.words)})"
         )
     columns = named or range(width)
     if not rows:

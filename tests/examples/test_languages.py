@@ -4,11 +4,13 @@ import doctest
 import json
 import random
 import re
+from pathlib import Path
 
 import languages
 import numpy as np
 import pytest
 from scripts import caller, refuser, unreported
+from toolkit import column_names, copies
 from toolkit import labelled as labelled_module
 from toolkit.console import UserError
 from toolkit.labelled import NaiveBayes, read_labelled, syllables
@@ -144,7 +146,8 @@ def test_a_label_of_too_few_texts_is_named(tmp_path, capsys):
 
 
 def test_texts_that_differ_in_case_and_blanks_are_in_one_part(tmp_path):
-    assert doctest.testmod(labelled_module).failed == 0
+    for module in (labelled_module, column_names, copies):
+        assert doctest.testmod(module).failed == 0
     rows = [(form, "ab"[n % 2]) for n in range(20) for form in (f"Word {n}", f"word  {n}", f"WORD {n}")]
     made = read_labelled_of(rows, tmp_path)
     parts = [made.train, made.validation, made.test]
@@ -155,6 +158,13 @@ def test_texts_that_differ_in_case_and_blanks_are_in_one_part(tmp_path):
 def read_labelled_of(rows, folder):
     (folder / "rows.tsv").write_text("".join(f"{text}\t{label}\n" for text, label in rows), encoding="utf-8")
     return read_labelled(str(folder / "rows.tsv"))
+
+
+def test_the_names_that_are_known_are_those_of_the_page():
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "own-data.md").read_text(encoding="utf-8")
+    kinds = {name: kind for name, kind in vars(column_names).items() if isinstance(kind, column_names.Kind)}
+    assert len(kinds) == 11
+    assert not [name for name, kind in kinds.items() if ", ".join(kind.words) not in page]
 
 
 def labelled(path, rows):
@@ -195,8 +205,8 @@ def test_a_line_of_names_is_no_example(tmp_path, rows, told):
             r"line 1 has 3 columns separated by tabs; it must be a text, a tab and a label \(or begin with a line of",
         ),
         (("Nr", "Text", "Art"), r"known are names of texts \(text, .*review, .*\) and of labels \(label, .*sentiment"),
-        (("review", "text", "label"), "names several columns that could be the texts: review, text; leave one"),
-        (("class", "text", "label"), "names several columns that could be the labels: class, label; leave one"),
+        (("review", "text", "label"), "names several columns that could be the texts: review, text; keep one"),
+        (("class", "text", "label"), "names several columns that could be the labels: class, label; keep one"),
         (("text", "label"), "line 2 has 3 columns separated by tabs, the line of names has 2"),
     ],
 )

@@ -241,8 +241,8 @@ def _report(transcriber: Transcriber, spoken: Spoken, train: Sequence[Utterance]
         strange = {word for text in wanted for word in transcriber.words.unknown(text)}
         if train and not named:
             note(
-                f"{name}: the file names no speakers, and each may be heard in training, too; new voices are harder. A third"
-                " column, or one named speaker, keeps each in one part"
+                f"{name}: the file names no speakers, and each may be heard in training, too; new voices are harder."
+                " Named in a third column, each stays in one part"
             )
         if strange:
             note(f"{name}: {sorted(strange)[0]!r}{and_more(strange)} was never said in training, and cannot be written")

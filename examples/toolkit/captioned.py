@@ -169,10 +169,9 @@ def _rows(path: str) -> tuple[tuple[str, ...], list[tuple[int, list[str]]]]:
         raise UserError(f"{path} holds no image")
     for number, row in rows:
         if len(row) != 1 + len(names):
-            several = (
-                f" (or have a line of names above, such as {IMAGE}<TAB>English<TAB>French)" if len(row) > 2 else ""
-            )
-            wanted = f"{IMAGE}<TAB>{CAPTION}{several}" if names == (CAPTION,) else "<TAB>".join((IMAGE, *names))
+            wanted = "<TAB>".join((IMAGE, *names))
+            if names == (CAPTION,) and len(row) > 2:
+                wanted += f" (or have a line of names above, such as: {IMAGE}<TAB>English<TAB>French)"
             raise UserError(
                 f"{path} line {number} has {counted(len(row), 'column')} separated by tabs; it must be {wanted}"
             )

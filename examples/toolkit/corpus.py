@@ -237,7 +237,8 @@ class Pairs:
             )
         if not is_line_of_names(rows, 0):
             return (0, 1), False, ()
-        told = f"{where}, {': '.join(first)}, is taken for names of the columns; almost all other lines are far longer"
+        shown = ": ".join(map(stripped, rows[0]))
+        told = f"{where}, {shown}, is taken for names of the columns; almost all other lines are far longer"
         return (0, 1), True, (told,)
 
 

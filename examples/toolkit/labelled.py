@@ -115,7 +115,7 @@ def read_labelled(path: str, known: Collection[str] = (), whole: bool = False) -
     found = found[1:] if told or named else found
     pairs = list(dict.fromkeys(found))
     made = Labelled([], [], pairs) if whole else _parts(path, pairs)
-    names = ": ".join(first)
+    names = ": ".join(cell.strip() for cell in first)
     taken = f"{path} line {line}, {names}, is taken for names of the columns; no other line has its label"
     different = len({alike(text) for text, _ in found})
     copies = copies_note(path, "text", len(found), different, "text and label", len(found) - len(pairs), whole)

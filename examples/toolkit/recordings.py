@@ -79,11 +79,18 @@ def _rows(path: str, folder: Path) -> list[tuple[int, list[str]]]:
         raise UserError(f"{path} holds no recording, only a line of names")
     for number, row in rows:
         if len(row) != width or len(columns) not in (2, 3) or any(is_blank(row[n]) for n in columns):
-            what = (
-                "the path of a WAV file, a tab and its words (and in all lines or none another tab and the name of the"
+            if named and len(row) == width:
+                names = ", ".join(first[n].strip() for n in columns)
+                raise UserError(
+                    f"{path} line {number} has an empty cell below one of {names}; fill it in, or remove the line"
+                )
+            if named:
+                have = f"{counted(len(row), 'column')} separated by tabs"
+                raise UserError(f"{path} line {number} has {have}, the line of names has {width}")
+            raise UserError(
+                f"{path} line {number} must be the path of a WAV file, a tab and its words (and in all lines or none another"
+                " tab and the name of the speaker)"
             )
-            what = f"{what} speaker)" if not named else f"filled in as {', '.join(first[n].strip() for n in columns)}"
-            raise UserError(f"{path} line {number} must be {what}")
     return [(number, [row[n] for n in columns]) for number, row in rows]
 
 

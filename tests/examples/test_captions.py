@@ -218,8 +218,9 @@ def test_a_file_without_names_and_equal_images(tmp_path):
     both = ["File\tcaption\n", *lines[::-1], *(f"copy{i}.npy\tshade {i}\n" for i in range(20)), "0.npy\tgrey 0\n"]
     (tmp_path / "two.tsv").write_text("".join(both), encoding="utf-8")
     one, two = (read_captions(tmp_path / name, 2) for name in ("one.tsv", "two.tsv"))
-    told = "two.tsv: of 41 images 21 repeat others; copies stay in one part, and those with the same captions, 1, are left out"
-    assert one.notes == () and two.notes == (f"{tmp_path}/{told}",)
+    told = f"{tmp_path / 'two.tsv'}: of 41 images 21 repeat others; copies stay in one part"
+    told += ", and those with the same captions, 1, are left out"
+    assert one.notes == () and two.notes == (told,)
     assert one.languages == two.languages == ("caption",) and [
         len(part) for part in (one.train, one.validation, one.tests["unseen images"])
     ] == [16, 2, 2]

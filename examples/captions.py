@@ -104,6 +104,9 @@ class Captions(Program):
         said = (json.dumps(part.captions, ensure_ascii=False) for part in parts)
         return digest([*said, *(part.pixels.tobytes() for part in parts)])
 
+    def notes(self, loaded: Splits) -> Sequence[str]:
+        return loaded.notes
+
     def presets(self, data: Data, given: dict[str, Any]) -> dict[str, Any]:
         return presets(given)
 

@@ -12,11 +12,12 @@
 The made voices are a formant synthesiser's: 360 to train on, 20 to validate by, and 40 others to
 report on, in the noise of a room. A network that has heard them alone does not know the voices of
 people: for those, train on recordings. A file of recordings has lines path.wav<TAB>words, or
-path.wav<TAB>words<TAB>speaker; the WAV files have whole numbers of 8, 16, 24 or 32 bits, or floats,
-any rate and any number of channels. Copies of a recording stay in one part of the data. Case, and
-punctuation at the edges of words, is neither learnt nor scored; in Japanese, Chinese, Thai and the
-like, which put no blanks between words, each character is a word. The run folder holds config.json,
-words.json, weights.safetensors, log.jsonl, loss.png, attention.png, and checkpoints/.
+path.wav<TAB>words<TAB>speaker, or columns that its first line names; the WAV files have whole
+numbers of 8, 16, 24 or 32 bits, or floats, any rate and any number of channels. Copies of a
+recording stay in one part of the data. Case, and punctuation at the edges of words, is neither
+learnt nor scored; in Japanese, Chinese, Thai and the like, which put no blanks between words, each
+character is a word. The run folder holds config.json, words.json, weights.safetensors, log.jsonl,
+loss.png, attention.png, and checkpoints/.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ class Speech(Program):
     name, settings = "speech", Settings
     files = (VOCABULARY, PICTURE)
     data_help = (
-        "file of lines path.wav<TAB>words, or path.wav<TAB>words<TAB>speaker; of the words neither case nor punctuation"
-        " counts (made voices)"
+        "file of lines path.wav<TAB>words, or path.wav<TAB>words<TAB>speaker, or of columns that its first line names; of"
+        " the words neither case nor punctuation counts (made voices)"
     )
     loss_label = "loss per word (nats)"
 
@@ -84,6 +85,9 @@ class Speech(Program):
 
     def fingerprint(self, loaded: Spoken) -> str:
         return digest(f"{_key(utterance)}\n" for utterance in loaded.train + loaded.validation)
+
+    def notes(self, loaded: Spoken) -> Sequence[str]:
+        return loaded.notes
 
     def make_task(self, loaded: Spoken, settings: Settings, run: Run | None) -> Task:
         """What is said in each utterance; the words are those of training."""
@@ -106,14 +110,18 @@ class Speech(Program):
         words, weights = transcriber.attention(sound)
         if weights.size:
             pictures.append(_draw(words, weights, sound, run.path(PICTURE)))
-        print(f"see {' and '.join(map(str, pictures))}; make a sound, and write it down, by:")
-        print(f"  {self.advice('say', {'--out': 'sound.wav'}, 'turn left forty two')}")
-        print(f"  {self.advice('transcribe', {'--run': run.folder}, 'sound.wav')}")
+        made, sound_file = longest.sound is None, "sound.wav"
+        print(f"see {' and '.join(map(str, pictures))}; {'make a sound, and ' if made else ''}write it down, by:")
+        if made:
+            print(f"  {self.advice('say', {'--out': sound_file}, longest.words)}")
+        else:
+            sound_file = os.path.join(os.path.dirname(run.about["data"]["path"]), longest.path)
+        print(f"  {self.advice('transcribe', {'--run': run.folder}, sound_file)}")
 
     # --- the other subcommands --------------------------------------------------------------------
 
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
-        made = add("evaluate", self.evaluate, "word error rates on held-out voices, beside those of simpler methods")
+        made = add("evaluate", self.evaluate, "word error rates on what was held out, beside those of simpler methods")
         made.add_argument(
             "--data",
             type=console.path,
@@ -216,8 +224,13 @@ def _report(transcriber: Transcriber, spoken: Spoken, train: Sequence[Utterance]
             found["words said alone, warped"] = [templates.transcribe(sound) for sound in sounds]
         if most:
             found[f"always {as_written(most[0][0])!r}"] = [most[0][0]] * len(wanted)
+        named = all(utterance.speaker_named for utterance in utterances)
         speakers = counted(len({utterance.speaker for utterance in utterances}), "speaker")
-        print(f"{name}: {counted(len(utterances), 'utterance')} of {speakers}")
+        print(
+            f"{name}: {counted(len(utterances), 'utterance')} of {speakers}"
+            if named
+            else f"{name}: {counted(len(utterances), 'recording')}, no speakers named"
+        )
         for method, texts in found.items():
             exact = sum(a == b for a, b in zip(texts, wanted, strict=True)) / len(wanted)
             print(f"  {method:26}word error rate {word_error_rate(texts, wanted):7.2%}   exact {exact:6.1%}")
@@ -226,6 +239,11 @@ def _report(transcriber: Transcriber, spoken: Spoken, train: Sequence[Utterance]
         for text, right in wrong[:SHOWN]:
             print(f"    {as_written(right)} -> {as_written(text) or '(nothing)'}")
         strange = {word for text in wanted for word in transcriber.words.unknown(text)}
+        if train and not named:
+            note(
+                f"{name}: the file names no speakers, and each may be heard in training, too; new voices are harder."
+                " Named in a third column, each stays in one part"
+            )
         if strange:
             note(f"{name}: {sorted(strange)[0]!r}{and_more(strange)} was never said in training, and cannot be written")
 

@@ -31,12 +31,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from toolkit import console, plans
+from toolkit.column_names import SUMMARISED
 from toolkit.console import UserError, counted
 from toolkit.corpus import Corpus, load_parallel
 from toolkit.docstrings import docstring_corpus
@@ -62,7 +63,7 @@ class Summaries(Program):
 
     name, settings = "summaries", Settings
     files = ("tokenizer.json", PICTURE, ATTENTION)
-    data_help = "file of lines of text<TAB>summary (made minutes of a club)"
+    data_help = "file of lines text<TAB>summary, or of columns that its first line names (made minutes of a club)"
     defaults_note = "; defaults for the made minutes (docstrings and --data have their own)"
 
     # --- data -------------------------------------------------------------------------------------
@@ -86,11 +87,11 @@ class Summaries(Program):
         held out to validate and to test by.
         """
         if data["path"] is not None:
-            return load_parallel(data["path"], *SIDES, languages=False)
+            return load_parallel(data["path"], *SIDES, names=SUMMARISED)
         return docstring_corpus() if data["docstrings"] else plans.corpus()
 
     def load_whole(self, data: Data) -> Corpus:
-        loaded = load_parallel(data["path"], *SIDES, whole=True, languages=False)
+        loaded = load_parallel(data["path"], *SIDES, whole=True, names=SUMMARISED)
         name = f"texts of {Path(data['path']).name}"  # some of them may have been trained on
         return replace(loaded, tests={name if stem == "test" else stem: pairs for stem, pairs in loaded.tests.items()})
 
@@ -102,6 +103,9 @@ class Summaries(Program):
 
     def fingerprint(self, loaded: Corpus) -> str:
         return fingerprint(loaded)
+
+    def notes(self, loaded: Corpus) -> Sequence[str]:
+        return loaded.notes
 
     # --- train ------------------------------------------------------------------------------------
 

@@ -24,12 +24,14 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from toolkit import console, text_tasks
 from toolkit.answering import Answerer, Settings, Task, exact_match, learn_tokenizer
 from toolkit.blank import is_blank
+from toolkit.column_names import ASKED
 from toolkit.console import UserError, counted
 from toolkit.corpus import Corpus, Pair, load_parallel
 from toolkit.decoding import add_beam
@@ -77,11 +79,11 @@ class TextToText(Program):
         if data["path"] is None:
             return without(text_tasks.corpus(), data["without"])
         return without(
-            _by_task(load_parallel(data["path"], "input", "output", languages=False), data["path"]), data["without"]
+            _by_task(load_parallel(data["path"], "input", "output", names=ASKED), data["path"]), data["without"]
         )
 
     def load_whole(self, data: dict[str, Any]) -> Corpus:
-        return _by_task(load_parallel(data["path"], "input", "output", whole=True, languages=False), data["path"])
+        return _by_task(load_parallel(data["path"], "input", "output", whole=True, names=ASKED), data["path"])
 
     def tested(self, loaded: Corpus) -> list[str]:
         return [source for pairs in loaded.tests.values() for source, _ in pairs]
@@ -91,6 +93,9 @@ class TextToText(Program):
 
     def fingerprint(self, loaded: Corpus) -> str:
         return digest(f"{source}\t{target}\n" for source, target in (*loaded.train, *loaded.validation))
+
+    def notes(self, loaded: Corpus) -> Sequence[str]:
+        return loaded.notes
 
     def make_task(self, loaded: Corpus, settings: Settings, run: Run | None) -> Task:
         """All tasks; a resumed run has its tokenizer already."""
@@ -207,7 +212,7 @@ def _by_task(loaded: Corpus, path: str) -> Corpus:
             tests.setdefault(task_of(pair[0]), []).append(pair)
     if not all(task_of(source) for source, _ in (*loaded.train, *loaded.validation)) or "" in tests:
         raise UserError(f'{path} has an input without the name of its task; write such as "sort: 3 1 2"')
-    return Corpus(loaded.train, loaded.validation, tests)
+    return replace(loaded, tests=tests)
 
 
 def _report(answerer: Answerer, loaded: Corpus, beam: int = 1, what: str = "unseen inputs") -> str:

@@ -7,6 +7,7 @@ languages, and a line has a caption in each, of which some may be blank::
     a.png       at the top left a red square      en haut à gauche un carré rouge
     b.npy       at the top left two white hearts
 
+The first column may have another of the names `IMAGES`, such as ``file``.
 Images are files that matplotlib reads, such as PNG, or NumPy arrays; their paths start at the
 folder of the file. The middle square of an image is scaled to S pixels a side.
 
@@ -27,7 +28,9 @@ import numpy as np
 
 from toolkit import scenes
 from toolkit.blank import is_blank, stripped
+from toolkit.column_names import IMAGES, is_no_file
 from toolkit.console import UserError, counted, require, system_words
+from toolkit.copies import copies_note
 from toolkit.reading import lines_of, read_text
 from toolkit.scene_words import LANGUAGES
 
@@ -64,12 +67,16 @@ class Captioned:
 
 @dataclass(frozen=True)
 class Splits:
-    """Images to train on, to validate by, and the test sets by name; no image is in two of them."""
+    """Images to train on, to validate by, and the test sets by name; no image is in two of them.
+
+    ``notes``: what became of the lines of a file.
+    """
 
     train: Captioned
     validation: Captioned
     tests: dict[str, Captioned]
     languages: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def drawn(train: int = SIZES["train"], held_out: int = SIZES["held_out"]) -> Splits:
@@ -94,23 +101,31 @@ def _captioned(drawings: list[scenes.Drawing]) -> Captioned:
 def read_captions(path: str, side: int, languages: Sequence[str] = (), whole: bool = False) -> Splits:
     """The images and captions of a file (see above), a tenth each to validate and to test by.
 
-    Which are held out depends on the pixels alone, and equal images stay together. languages: those
-    that a model knows; default: all of the file. whole: all is there to be tested by. Raises
-    UserError for a file or an image that cannot be read, a line with another number of columns, an
-    image without a caption, a language that is not known, too few images.
+    Which are held out depends on the pixels alone, and equal images stay together; what says the
+    same of one again is left out, and a note tells of both. languages: those that a model knows;
+    default: all of the file. whole: all is there to be tested by. Raises UserError for a file or an
+    image that cannot be read, a line with another number of columns, an image without a caption, a
+    language that is not known, too few images.
     """
     names, rows = _rows(path)
     for name in names:
         if languages and name not in languages:
-            raise UserError(f"{path} has captions in {name!r}; the model knows: {', '.join(languages)}")
+            what = f"has captions in {name!r}" if name != CAPTION else "does not name the language of its captions"
+            raise UserError(
+                f"{path} {what}; the model knows: {', '.join(languages)}; name what it has of these in the first line, such"
+                f" as: {IMAGE}<TAB>{languages[0]}"
+            )
     found: dict[bytes, tuple[np.ndarray, list[tuple[str, str]]]] = {}
+    repeated = 0  # lines that say nothing new
     for number, (image, *texts) in rows:
         try:
             pixels = read_image(Path(path).parent / image, side)
         except UserError as error:
             raise UserError(f"{path} line {number}: {error}") from None
         _, captions = found.setdefault(hashlib.sha256(pixels.tobytes()).digest(), (pixels, []))
-        captions += [pair for pair in zip(names, texts, strict=True) if pair[1] and pair not in captions]
+        new = [pair for pair in zip(names, texts, strict=True) if pair[1] and pair not in captions]
+        captions += new
+        repeated += not new
     order = sorted(found)
     count = min(HELD_OUT_MOST, int(len(order) * HELD_OUT_SHARE))
     if not whole and not count:
@@ -121,7 +136,8 @@ def read_captions(path: str, side: int, languages: Sequence[str] = (), whole: bo
     parts = [order, [], []] if whole else [order[:count], order[count : 2 * count], order[2 * count :]]
     test, validation, train = (_take(found, part, side) for part in parts)
     called = f"images of {Path(path).name}" if whole else "unseen images"
-    return Splits(train, validation, {called: test}, tuple(languages) or names)
+    notes = copies_note(path, "image", len(rows), len(found), "captions", repeated, whole)
+    return Splits(train, validation, {called: test}, tuple(languages) or names, notes)
 
 
 def _take(found: dict, keys: list[bytes], side: int) -> Captioned:
@@ -137,15 +153,25 @@ def _rows(path: str) -> tuple[tuple[str, ...], list[tuple[int, list[str]]]]:
         if not is_blank(line)
     ]
     names: tuple[str, ...] = (CAPTION,)
-    if rows and rows[0][1][0].casefold() == IMAGE:
-        names, rows = tuple(rows[0][1][1:]), rows[1:]
+    first = rows[0][1] if rows else [""]
+    if IMAGES.names(first[0]) and not (Path(path).parent / first[0]).exists():
+        names, rows = tuple(first[1:]), rows[1:]
         if not names or not all(names) or len(set(names)) != len(names):
-            raise UserError(f"{path}: the first line must name a language for each column behind {IMAGE!r}, each once")
+            raise UserError(
+                f"{path}: the first line must name a language for each column behind {first[0]!r}, each once"
+            )
+    elif is_no_file(first[0], Path(path).parent):
+        raise UserError(
+            f"{path} line {rows[0][0]}: there is no file {Path(path).parent / first[0]}; if this line names the columns, the"
+            f" first must have one of the names: {', '.join(IMAGES.words)}"
+        )
     if not rows:
         raise UserError(f"{path} holds no image")
     for number, row in rows:
         if len(row) != 1 + len(names):
-            wanted = f"{IMAGE}<TAB>caption" if names == (CAPTION,) else "<TAB>".join((IMAGE, *names))
+            wanted = "<TAB>".join((IMAGE, *names))
+            if names == (CAPTION,) and len(row) > 2:
+                wanted += f" (or have a line of names above, such as: {IMAGE}<TAB>English<TAB>French)"
             raise UserError(
                 f"{path} line {number} has {counted(len(row), 'column')} separated by tabs; it must be {wanted}"
             )
@@ -206,8 +232,12 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def _check_values(pixels: np.ndarray, path: str | os.PathLike[str]) -> None:
     """Raise UserError for what is no bytes and no floats from 0 to 1."""
     wanted = "its values must be bytes (uint8), or floats from 0 to 1"
+    if pixels.dtype.kind == "b" or pixels.dtype.kind in "iu" and 0 <= pixels.min() and pixels.max() <= 255:
+        how = "float" if pixels.max() <= 1 else "np.uint8"
+        raise UserError(f"{path} holds {pixels.dtype}; {wanted}; save it as pixels.astype({how})")
     if pixels.dtype.kind != "f":
-        raise UserError(f"{path} holds {pixels.dtype}; {wanted}")
+        between = f" from {pixels.min()} to {pixels.max()}" if pixels.dtype.kind in "iu" else ""
+        raise UserError(f"{path} holds {pixels.dtype}{between}; {wanted}")
     odd = ~np.isfinite(pixels)
     if odd.any():
         place = tuple(int(i) for i in np.argwhere(odd)[0])

@@ -7,7 +7,7 @@ regions a side.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -88,19 +88,37 @@ def make_model(settings: Settings, vocab_size: int, languages: int, side: int, d
     """A model of these settings, its weights drawn from their seed. Raises UserError for patches
     that do not suit the images, or a device that cannot be used.
     """
-    s = settings
-    mt.random.seed(s.seed)
+    mt.random.seed(settings.seed)
     try:
-        config = CaptionerConfig(
-            vocab_size=vocab_size, n_starts=languages, image_size=side, n_channels=CHANNELS, patch_size=s.patch,
-            encoder=s.encoder, decoder=s.decoder,
-            d_model=s.d_model, n_encoder_layers=s.layers, n_decoder_layers=s.decoder_layers, n_heads=s.heads, d_ff=s.d_ff,
-            attention=s.attention, hidden_size=s.hidden, dropout=s.dropout, label_smoothing=s.label_smoothing,
-            max_length=s.max_length, pad_id=PAD, stop_id=STOP,
-        )  # fmt: skip
-    except ValueError as error:
-        raise UserError(f"--patch {s.patch}: {error}") from None
+        config = _configuration(settings, vocab_size, languages, side)
+    except ValueError:
+        suited = [patch for patch in range(1, side + 1) if _suits(patch, settings, side)]
+        cure = f"take --patch {' or '.join(map(str, suited))}" if suited else "no other does; take another --side"
+        raise UserError(
+            f"--patch {settings.patch} does not suit images of {side} pixels a side and --encoder {settings.encoder}; {cure}"
+        ) from None
     return place(Captioner(config), device)
+
+
+def _configuration(settings: Settings, vocab_size: int, languages: int, side: int) -> CaptionerConfig:
+    """Raises ValueError for patches that do not suit the images."""
+    s = settings
+    return CaptionerConfig(
+        vocab_size=vocab_size, n_starts=languages, image_size=side, n_channels=CHANNELS, patch_size=s.patch,
+        encoder=s.encoder, decoder=s.decoder,
+        d_model=s.d_model, n_encoder_layers=s.layers, n_decoder_layers=s.decoder_layers, n_heads=s.heads, d_ff=s.d_ff,
+        attention=s.attention, hidden_size=s.hidden, dropout=s.dropout, label_smoothing=s.label_smoothing,
+        max_length=s.max_length, pad_id=PAD, stop_id=STOP,
+    )  # fmt: skip
+
+
+def _suits(patch: int, settings: Settings, side: int) -> bool:
+    """Whether patches of so many pixels a side are possible."""
+    try:
+        _configuration(replace(settings, patch=patch), 1, 1, side)
+    except ValueError:
+        return False
+    return True
 
 
 # --- training -------------------------------------------------------------------------------------

@@ -104,6 +104,9 @@ class TextClassifier(Program):
     def fingerprint(self, loaded: Labelled) -> str:
         return digest(f"{text}\t{label}\n" for text, label in loaded.train + loaded.validation)
 
+    def notes(self, loaded: Labelled) -> Sequence[str]:
+        return loaded.notes
+
     def make_task(self, loaded: Labelled, settings: Any, run: Run | None) -> Task:
         """The label of each text."""
         return Task(loaded, self.learn_vocabulary(loaded, settings), settings)

@@ -1,5 +1,5 @@
-"""Which columns of a tab-separated file hold what: by names in its first line, otherwise by their
-contents.
+"""Which columns of a tab-separated file hold sentences of which language: by names in its first
+line, otherwise by their contents.
 
 >>> rows = [["s1", "a cat", "un chat", "0.98"], ["s2", "a dog", "un chien", "0.91"]]
 >>> find_pair(rows, "en", "fr", "pairs.tsv")
@@ -17,7 +17,7 @@ from toolkit.console import UserError, counted
 from toolkit.language_names import is_language, same_language, words_of
 from toolkit.reading import composed
 
-__all__ = ["find_pair", "is_label_name", "is_text_name"]
+__all__ = ["find_pair"]
 
 Row = Sequence[str]
 
@@ -25,22 +25,10 @@ SOURCES, TARGETS = (
     {"source", "src", "input", "original"},
     {"target", "tgt", "trg", "output", "translation", "reference"},
 )
-TEXTS = {"text", "texts", "sentence", "sentences", "phrase", "segment", "utterance", "content"}
-LABELS = {
-    "label",
-    "labels",
-    "class",
-    "category",
-    "topic",
-    "tag",
-    "intent",
-    "sentiment",
-    "target",
-    "language",
-    "lang",
-    "y",
-}
-FILLERS = TEXTS | {"language", "lang", "side", "column"}  # what may be beside the name of a language
+FILLERS = {  # what may be beside the name of a language
+    "text", "texts", "sentence", "sentences", "phrase", "segment", "utterance", "content",
+    "language", "lang", "side", "column",
+}  # fmt: skip
 MARKS = {
     "id",
     "ids",
@@ -62,17 +50,14 @@ REPEATED = 10  # times that a tag is in a column at least, on average
 CONSTANT = 5  # rows from which on a column that always says the same is no column of sentences
 
 
-def find_pair(
-    rows: Sequence[Row], source: str, target: str, where: str, line: int = 1, languages: bool = True
-) -> tuple[tuple[int, int], bool]:
+def find_pair(rows: Sequence[Row], source: str, target: str, where: str, line: int = 1) -> tuple[tuple[int, int], bool]:
     """The columns of source and target, and whether the first row names them. All rows have as many
     cells as the first.
 
     Names are codes and names of languages, and words such as "source" and "target". Without any,
     the first of two columns is the source; of more, those are taken that hold more than numbers,
     scores, ids, tags and codes, if they are two, and the first two of three (the last is an
-    attribution). If source and target are no ``languages`` but other kinds of text, more than two
-    columns need names. Raises UserError if that does not tell; ``line`` is the number of the first.
+    attribution). Raises UserError if that does not tell; ``line`` is the number of the first.
     """
     first = rows[0]
     where = f"{where} line {line}"
@@ -81,12 +66,6 @@ def find_pair(
         return named, True
     if len(first) == 2:
         return (0, 1), False
-    if not languages:
-        wanted = f"{source}<TAB>{target}"
-        raise UserError(
-            f"{where} has {counted(len(first), 'column')} separated by tabs; it must be {wanted} (or begin with a line of names,"
-            f" such as: id<TAB>{wanted})"
-        )
     texts = _texts(rows)
     if len(texts) > 2:  # "line 17", "news commentary"
         varied = [n for n in texts if not _is_repeated([row[n] for row in rows])]
@@ -147,17 +126,6 @@ def _is_name(cell: str) -> bool:
     words = words_of(cell)
     known = FILLERS | SOURCES | TARGETS | MARKS
     return bool(words) and (is_language(cell) or all(word in known or is_language(word) for word in words))
-
-
-def is_text_name(cell: str) -> bool:
-    """Whether it names a column of texts."""
-    words = set(words_of(cell))
-    return bool(words & (TEXTS | SOURCES)) and words <= TEXTS | SOURCES | MARKS
-
-
-def is_label_name(cell: str) -> bool:
-    """Whether it names a column of labels."""
-    return len(words_of(cell)) == 1 and words_of(cell)[0] in LABELS
 
 
 # --- contents -------------------------------------------------------------------------------------

@@ -24,8 +24,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from toolkit.blank import is_blank, stripped
+from toolkit.column_names import Wanted, find_named, is_line_of_names, known_names
 from toolkit.columns import find_pair
 from toolkit.console import UserError, counted
+from toolkit.copies import copies_note
 from toolkit.reading import check_filled, composed, lines_of, read_lines, read_text
 
 __all__ = ["Corpus", "Pair", "load_parallel", "split_pairs"]
@@ -53,6 +55,7 @@ class Corpus:
     bad: int = 0  # pairs, since they are suspicious: see `suspicions`
     columns: tuple[int, int] | None = field(default=None, compare=False)  # of a file of pairs: which it took, from 0
     languages: tuple[str, str] = field(default=("", ""), compare=False)  # source and target, if it is known
+    notes: tuple[str, ...] = field(default=(), compare=False)  # what became of the lines of a file
 
 
 def load_parallel(
@@ -62,7 +65,7 @@ def load_parallel(
     skip_blank: bool = False,
     skip_ragged: bool = False,
     whole: bool = False,
-    languages: bool = True,
+    names: Wanted | None = None,
 ) -> Corpus:
     """Read the pairs of two languages from a folder or a file of pairs (see above).
 
@@ -75,8 +78,9 @@ def load_parallel(
     skip_blank: leave out pairs of which a side is blank, and count them. skip_ragged: leave out the
     lines of a file of pairs that have more or fewer columns than most, and count them. whole: all
     that is there is to be tested by; of a folder its test sets, or its other files if it has no
-    test sets. languages: False if source and target are kinds of text: a file then has two columns
-    unless its first line names others, and what is blank between its lines is passed over.
+    test sets. names: of the columns, if source and target are kinds of text: a file then has two
+    columns unless its first line names others, and what is blank between its lines is passed over;
+    a note tells of copies, and of a first line that is taken for names that are not known.
 
     Raises UserError for a missing file or folder, an unknown language, unequal line counts, text
     that is not UTF-8, a blank line, a damaged .gz file, a line without its tabs.
@@ -87,8 +91,12 @@ def load_parallel(
     if path.is_dir():
         return (_load_tests if whole else _load_folder)(path, source, target, skip_blank)
     if path.exists():
-        kind = Pairs(source, target, languages)
+        kind = Pairs(source, target, names)
         read = _read_pairs(path, kind, skip_blank, skip_ragged)
+        if not kind.languages:
+            pairs = read.tests["test"]
+            copies = copies_note(str(path), kind.one, len(pairs), len({text for text, _ in pairs}), whole=whole)
+            read = replace(read, notes=read.notes + copies)
         if whole:
             return read
         split = split_pairs(path, read.tests["test"], kind.one)
@@ -187,7 +195,12 @@ class Pairs:
 
     source: str
     target: str
-    languages: bool = True
+    names: Wanted | None = None  # None: languages
+
+    @property
+    def languages(self) -> bool:
+        """Whether the two sides are languages."""
+        return self.names is None
 
     @property
     def one(self) -> str:
@@ -206,6 +219,28 @@ class Pairs:
         else:
             check_filled(str(path), numbers, f"without {('a', 'its')[side]} {(self.source, self.target)[side]}", CURE)
 
+    def columns(self, rows: list[list[str]], path: str, line: int) -> tuple[tuple[int, int], bool, tuple[str, ...]]:
+        """The columns of both sides, whether the first row names them, and notes on that. ``line``
+        is its number. Raises UserError if that cannot be told.
+        """
+        if self.names is None:
+            return *find_pair(rows, self.source, self.target, path, line), ()
+        where = f"{path} line {line}"
+        first = [cell if cell not in {row[n] for row in rows[1:2]} else "" for n, cell in enumerate(rows[0])]
+        named = find_named(first, self.names, where)
+        if named:
+            return (named[0], named[1]), True, ()
+        if len(first) != 2:
+            raise UserError(
+                f"{where} has {counted(len(first), 'column')} separated by tabs; it must be {self.line} (or begin with a line"
+                f" of names, such as: id<TAB>{self.line}; known are names of {known_names(self.names)})"
+            )
+        if not is_line_of_names(rows, 0):
+            return (0, 1), False, ()
+        shown = ": ".join(map(stripped, rows[0]))
+        told = f"{where}, {shown}, is taken for names of the columns; almost all other lines are far longer"
+        return (0, 1), True, (told,)
+
 
 def _read_pairs(path: Path, kind: Pairs, skip_blank: bool, skip_ragged: bool) -> Corpus:
     """The pairs of a file, as a test set, and what was left out."""
@@ -217,9 +252,7 @@ def _read_pairs(path: Path, kind: Pairs, skip_blank: bool, skip_ragged: bool) ->
     if not rows:
         raise UserError(f"{path} holds no {kind.one}")
     rows, ragged = _equally_wide(path, rows, kind, skip_ragged)
-    (first, second), header = find_pair(
-        [row for _, row in rows], kind.source, kind.target, str(path), rows[0][0], kind.languages
-    )
+    (first, second), header, notes = kind.columns([row for _, row in rows], str(path), rows[0][0])
     if header and any(map(_in_quotes, rows[0][1])):  # as programs of tables write
         rows = [(number, [_unquoted(cell) for cell in row]) for number, row in rows]
     rows = rows[1:] if header else rows
@@ -232,7 +265,7 @@ def _read_pairs(path: Path, kind: Pairs, skip_blank: bool, skip_ragged: bool) ->
                 path, (number for (number, _), pair in zip(rows, pairs, strict=True) if not pair[side]), side
             )
     pairs, more = _filled(pairs, str(path))
-    return Corpus([], [], {"test": pairs}, len(blank) + more, ragged, columns=(first, second))
+    return Corpus([], [], {"test": pairs}, len(blank) + more, ragged, columns=(first, second), notes=notes)
 
 
 def _equally_wide(path: Path, rows: list[Row], kind: Pairs, skip: bool) -> tuple[list[Row], int]:

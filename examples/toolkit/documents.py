@@ -18,6 +18,7 @@ from pathlib import Path
 
 from toolkit.blank import is_blank
 from toolkit.console import UserError, counted, note
+from toolkit.copies import copies_note
 from toolkit.reading import NotText, read_text
 
 __all__ = [
@@ -57,17 +58,22 @@ def load_documents(path: str | os.PathLike[str] | None) -> list[Document]:
     them a topic.
 
     Default: two megabytes of English that every Python carries, see `embedded_texts`. Hidden files
-    of a folder are passed over, and so are files that are no text, which stderr reports. Raises
-    UserError for what cannot be read, and for too little text.
+    of a folder are passed over, and so are files that are no text; stderr reports these, and what
+    is left out of the text. Raises UserError for what cannot be read, and for too little text.
     """
     if path is None:
         return cut_documents(embedded_texts())
     path = Path(path)
-    documents = cut_documents(_read_folder(path) if path.is_dir() else {topic_names([path])[0]: read_text(path)})
+    texts = _read_folder(path) if path.is_dir() else {topic_names([path])[0]: read_text(path)}
+    documents, paragraphs, different, alone = _cut_all(texts)
     if len(documents) < 2 * LENGTH:
         raise UserError(
             f"{path} has text for {counted(len(documents), 'document')} of {LENGTH} sentences; it takes {2 * LENGTH}"
         )
+    for line in copies_note(str(path), "paragraph", paragraphs, different, left_out=paragraphs - different, whole=True):
+        note(line)
+    if alone:
+        note(f"{path}: {counted(alone, 'sentence')} without another below the same title left out")
     return documents
 
 
@@ -177,18 +183,28 @@ def cut_documents(texts: Mapping[str, str]) -> list[Document]:
     """The documents of texts by their names; of texts that share paragraphs the shorter
     keeps them.
     """
+    return _cut_all(texts)[0]
+
+
+def _cut_all(texts: Mapping[str, str]) -> tuple[list[Document], int, int, int]:
+    """The documents of texts; how many paragraphs there are, and how many different ones; and how
+    many sentences are in no document, since they are alone below a title.
+    """
     seen: set[str] = set()
     documents = []
+    paragraphs = alone = 0
     for topic in sorted(texts, key=lambda name: (len(texts[name]), name)):
         for section in TITLE.split(texts[topic]):
             sentences = []
             for paragraph in PARAGRAPH.split(RULE.sub("", section)):
                 flat = " ".join(paragraph.split())
+                paragraphs += not is_blank(flat)
                 if not is_blank(flat) and flat not in seen:
                     seen.add(flat)
                     sentences += SENTENCE.split(flat)
+            alone += len(sentences) == 1
             documents += [Document(topic, part) for part in _cut(sentences)]
-    return documents
+    return documents, paragraphs, len(seen), alone
 
 
 def _cut(sentences: list[str]) -> list[list[str]]:

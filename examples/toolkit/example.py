@@ -9,7 +9,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from toolkit.resuming import ENDS
@@ -62,6 +62,12 @@ class Example:
         same.
         """
         raise NotImplementedError
+
+    def notes(self, loaded: Any) -> Sequence[str]:
+        """What became of the lines of a file, such as copies that were left out: printed when a
+        training begins, and before a test.
+        """
+        return ()
 
     def make_task(self, loaded: Any, settings: Any, run: Run | None) -> Any:
         """What `toolkit.trainer` trains. ``run`` is one that is resumed, which may have a

@@ -20,7 +20,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from toolkit.blank import is_blank, stripped
-from toolkit.console import UserError, and_more, counted, note
+from toolkit.console import UserError, and_more, note
+from toolkit.copies import copies_note
 from toolkit.corpus import Pair
 from toolkit.genes import AMINO_ACIDS, BASES, protein
 from toolkit.reading import lines_of, read_text
@@ -154,11 +155,11 @@ def read_genes(dna: str, proteins: str | None) -> list[Pair]:
         else _given(genes, dna, proteins)
     )
     kept = list(dict.fromkeys(pairs))
-    repeated, left_out = len(genes) - len({bases for bases, _ in pairs}), len(pairs) - len(kept)
-    if repeated:
-        some = f"; they stay in one part, and those with the same protein, {left_out:,}, are left out"
-        how = ", and are left out" if left_out == repeated else some
-        note(f"{dna}: of {counted(len(genes), 'sequence')} {repeated:,} repeat others{how}")
+    different, left_out = len({bases for bases, _ in pairs}), len(pairs) - len(kept)
+    for line in copies_note(
+        dna, "sequence", len(genes), different, "protein" if proteins else "", left_out, not proteins
+    ):
+        note(line)
     empty = sum(not made for _, made in kept)
     if empty:
         why = "" if proteins else ", where no start, ATG, is found; is it the strand that is read, without introns?"

@@ -37,7 +37,8 @@ def without(corpus: Corpus, tasks: Sequence[str]) -> Corpus:
     train, validation = (
         [pair for pair in part if task_of(pair[0]) not in tasks] for part in (corpus.train, corpus.validation)
     )
-    return Corpus(train, validation, {name: pairs for name, pairs in corpus.tests.items() if name not in tasks})
+    tests = {name: pairs for name, pairs in corpus.tests.items() if name not in tasks}
+    return dataclasses.replace(corpus, train=train, validation=validation, tests=tests)
 
 
 def pairs_of(corpus: Corpus, task: str) -> tuple[list[Pair], list[Pair], list[Pair]]:

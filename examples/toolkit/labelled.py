@@ -17,13 +17,14 @@ import sys
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from toolkit.blank import is_blank
-from toolkit.columns import is_label_name, is_text_name
-from toolkit.console import UserError, counted, note
+from toolkit.column_names import COMMENTS, LABELLED, LABELS, TEXTS, find_named, known_names
+from toolkit.console import UserError, counted
+from toolkit.copies import copies_note
 from toolkit.reading import lines_of, read_text
 
 __all__ = ["Labelled", "NaiveBayes", "Ngrams", "Pair", "alike", "character_ngrams", "read_labelled", "syllables"]
@@ -50,7 +51,8 @@ class Labelled:
     """Texts with their labels, in three parts that share no text.
 
     ``others``: further parts to test by, of the same labels, by name. ``kinds``: what kind of text
-    some of those to test by are, to be reported by itself.
+    some of those to test by are, to be reported by itself. ``notes``: what became of the lines of a
+    file.
     """
 
     train: list[Pair]
@@ -58,6 +60,7 @@ class Labelled:
     test: list[Pair]
     others: dict[str, list[Pair]] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def labels(self) -> list[str]:
@@ -87,9 +90,10 @@ def read_labelled(path: str, known: Collection[str] = (), whole: bool = False) -
     """A file of lines ``text<TAB>label``, or of any columns if its first line names those of texts
     and labels.
 
-    A first line that looks like names is left out, and stderr says so: one whose label no other
-    line has, and that is not ``known``. whole: all is there to be tested by. Raises UserError for a
-    line without its tab, an empty text, or fewer than two labels.
+    A first line that looks like names is left out, and a note says so: one whose label no other
+    line has, and that is not ``known``. So are lines of a text and its label that were there
+    before. whole: all is there to be tested by. Raises UserError for a line without its tab, an
+    empty text, fewer than two labels, or several columns of texts.
     """
     rows = [
         (number, line.split("\t"))
@@ -98,21 +102,24 @@ def read_labelled(path: str, known: Collection[str] = (), whole: bool = False) -
     ]
     if not rows:
         raise UserError(f"{path} holds no text")
-    first = rows[0][1]
-    place, label_place = _named(first) or (0, 1)
-    width = len(first) if _named(first) else 2
+    line, first = rows[0]
+    named = find_named(first, LABELLED, f"{path} line {line}")
+    place, label_place = named or (0, 1)
+    width = len(first) if named else 2
     found = []
     for number, row in rows:
         if len(row) != width or is_blank(row[place]) or is_blank(row[label_place]):
-            raise UserError(_unlike(path, number, row, width))
+            raise UserError(_unlike(path, number, row, width, bool(named)))
         found.append((row[place].strip(), row[label_place].strip()))
-    told = not _named(first) and _is_header(found, known)
-    pairs = list(dict.fromkeys(found[1:] if told or _named(first) else found))
+    told = not named and _is_header(found, known)
+    found = found[1:] if told or named else found
+    pairs = list(dict.fromkeys(found))
     made = Labelled([], [], pairs) if whole else _parts(path, pairs)
-    if told:
-        names = ": ".join(found[0])
-        note(f"{path} line {rows[0][0]}, {names}, is taken for names of the columns; no other line has its label")
-    return made
+    names = ": ".join(cell.strip() for cell in first)
+    taken = f"{path} line {line}, {names}, is taken for names of the columns; no other line has its label"
+    different = len({alike(text) for text, _ in found})
+    copies = copies_note(path, "text", len(found), different, "text and label", len(found) - len(pairs), whole)
+    return replace(made, notes=((taken,) if told else ()) + copies)
 
 
 def _parts(path: str, pairs: list[Pair]) -> Labelled:
@@ -126,20 +133,17 @@ def _parts(path: str, pairs: list[Pair]) -> Labelled:
     return made
 
 
-def _named(first: list[str]) -> tuple[int, int] | None:
-    """The columns of texts and of labels, if the first row names both."""
-    texts = [n for n, cell in enumerate(first) if is_text_name(cell)]
-    labels = [n for n, cell in enumerate(first) if is_label_name(cell) and n not in texts]
-    return (texts[0], labels[0]) if texts and labels else None
-
-
-def _unlike(path: str, number: int, row: list[str], width: int) -> str:
+def _unlike(path: str, number: int, row: list[str], width: int, named: bool) -> str:
     """The error for a bad row."""
     if len(row) == width or len(row) < 2:
         return f"{path} line {number} must be a text, a tab and a label"
-    advice = " (or begin with a line of names, such as: id<TAB>text<TAB>label)" if width == 2 else ""
-    columns = counted(len(row), "column")
-    return f"{path} line {number} has {columns} separated by tabs; it must be a text, a tab and a label{advice}"
+    columns = f"{path} line {number} has {counted(len(row), 'column')} separated by tabs"
+    if named:
+        return f"{columns}, the line of names has {width}"
+    return (
+        f"{columns}; it must be a text, a tab and a label (or begin with a line of names, such as: id<TAB>text<TAB>label;"
+        f" known are names of {known_names(LABELLED)})"
+    )
 
 
 def _is_header(pairs: Sequence[Pair], known: Collection[str]) -> bool:
@@ -151,7 +155,8 @@ def _is_header(pairs: Sequence[Pair], known: Collection[str]) -> bool:
     if label in known or label in counts or not others:
         return False
     rare = sum(count == 1 for count in counts.values())
-    return is_text_name(text) or is_label_name(label) or (not known and 2 * rare < len(counts))
+    named = TEXTS.names(text) or COMMENTS.names(text) or LABELS.names(label)
+    return named or (not known and 2 * rare < len(counts))
 
 
 def _hash(text: str) -> bytes:

@@ -49,6 +49,8 @@ class Life(Example):
             advise_threads(group, run.settings.device)
             ranks = f", {group.size} ranks" if group.size > 1 else ""
             print(f"{run.folder}: {self.sizes(task)}{ranks}")
+            for line in self.notes(loaded) if group.rank == 0 else ():
+                note(line)
             told = self.told(run.about["data"], loaded, run.settings)
             if told and group.rank == 0 and not options.resume:
                 print(told)

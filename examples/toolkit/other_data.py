@@ -18,8 +18,17 @@ def load_to_test(program: Program, run: Run, path: str | None = None, **how: Any
     """The data of ``path``, if given, and whether they are the run's own, moved or not. ``how``:
     other entries of ``data``.
 
-    If the data at the place of the run's own have changed, stderr says so.
+    stderr tells the `Example.notes` on them, and if the data at the place of the run's own have
+    changed.
     """
+    loaded, own = _load(program, run, path, how)
+    for line in program.notes(loaded):
+        note(line)
+    return loaded, own
+
+
+def _load(program: Program, run: Run, path: str | None, how: dict[str, Any]) -> tuple[Any, bool]:
+    """As `load_to_test`, without the notes."""
     about = run.about["data"]
     data = {**about, **how, "path": path or about["path"]}
     same_place = not path or (about["path"] and os.path.realpath(path) == os.path.realpath(about["path"]))

@@ -41,8 +41,8 @@ def picture_path(path: Path) -> pathlib.Path:
     """Where a picture named ``path`` is written: a PNG; ``.png`` is added if the name has no
     ending.
 
-    Raises UserError for a folder, and if the folder of ``path`` does not exist. Call it before the
-    work whose result is drawn.
+    Raises UserError for a folder, if the folder of ``path`` does not exist, and for an ending that
+    is not that of a picture. Call it before the work whose result is drawn.
     """
     target = pathlib.Path(path)
     if target.is_dir():
@@ -51,6 +51,11 @@ def picture_path(path: Path) -> pathlib.Path:
         raise UserError(f"cannot draw {target}: there is no folder {target.parent}")
     if not target.suffix and (target.is_file() or not target.exists()):  # a pipe keeps its name
         target = target.with_name(target.name + ".png")
+    known = require("matplotlib.backends.backend_agg", "train").FigureCanvasAgg.get_supported_filetypes()
+    if target.suffix and target.suffix[1:].lower() not in known:
+        raise UserError(
+            f"cannot draw {target}: {target.suffix} is the ending of no picture that can be drawn; {', '.join(sorted(known))} are"
+        )
     return target
 
 
@@ -58,7 +63,7 @@ def save_figure(figure: Any, path: Path) -> pathlib.Path:
     """Write a picture, all of it or none, and return its `picture_path`.
 
     Characters that the font lacks are reported on stderr. Raises UserError if it cannot be written:
-    no such folder, a folder, a full disk, an ending that is not that of a picture.
+    what `picture_path` refuses, and a full disk.
     """
     target = picture_path(path)
     drawn = io.BytesIO()
@@ -66,7 +71,7 @@ def save_figure(figure: Any, path: Path) -> pathlib.Path:
         warnings.filterwarnings("always", "Glyph .* missing")
         try:
             figure.savefig(drawn, format=target.suffix[1:] or "png")
-        except ValueError as error:  # an ending that is not known, a picture that is too large
+        except ValueError as error:  # a picture that is too large
             raise UserError(f"cannot draw {target}: {error}") from None
     write_whole(target, drawn.getvalue(), "draw")
     missing = sum("Glyph" in str(warning.message) for warning in caught)

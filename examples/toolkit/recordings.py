@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from toolkit.blank import is_blank
-from toolkit.console import UserError, counted, note
+from toolkit.column_names import RECORDED, SPEAKERS, find_named, is_no_file, known_names
+from toolkit.console import UserError, counted
+from toolkit.copies import copies_note
 from toolkit.loading import digest
 from toolkit.reading import lines_of, read_text
 from toolkit.speaking import RATE
@@ -41,27 +44,19 @@ def read_utterance(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def read_spoken(path: str, whole: bool = False) -> Spoken:
-    """Recordings by a file of lines ``path.wav<TAB>words``, or ``path.wav<TAB>words<TAB>speaker``.
+    """Recordings by a file of lines ``path.wav<TAB>words``, or ``path.wav<TAB>words<TAB>speaker``,
+    or of any columns if its first line names those of recordings and words.
 
     Paths are relative to the folder of the file; of the words there is what `spoken_words` gives.
     If every line names its speaker, a speaker is in one part only, otherwise each recording stands
     for itself. Speakers who share a recording, and copies of one, stay together; what is repeated
-    with the same words is read once; stderr says so. whole: all are there to be tested by.
+    with the same words is read once; a note says so. whole: all are there to be tested by.
 
     Raises UserError for a bad line, words of which nothing is said, what `read_utterance` refuses,
     and too few speakers to hold some out.
     """
-    rows = [(n, line.split("\t")) for n, line in enumerate(lines_of(read_text(path)), start=1) if not is_blank(line)]
-    if not rows:
-        raise UserError(f"{path} holds no line")
-    folder = os.path.dirname(os.path.abspath(path))
-    width, found = len(rows[0][1]), []
-    for number, row in rows:
-        if len(row) != width or width not in (2, 3) or any(map(is_blank, row)):
-            raise UserError(
-                f"{path} line {number} must be the path of a WAV file, a tab and its words (and in all lines or none"
-                " another tab and the name of the speaker)"
-            )
+    folder, found = os.path.dirname(os.path.abspath(path)), []
+    for number, row in _rows(path, Path(folder)):
         name, words = row[0].strip(), " ".join(spoken_words(row[1]))
         if not words:
             raise UserError(
@@ -72,17 +67,50 @@ def read_spoken(path: str, whole: bool = False) -> Spoken:
         except UserError as error:
             raise UserError(f"{path} line {number}: {error}") from None
         content = digest([Path(folder, name).read_bytes()])
-        speaker = row[2].strip() if width == 3 else name
+        speaker = row[2].strip() if len(row) == 3 else name
         found.append(Utterance(words, speaker, path=name, content=content, sound=sound))
     kept = {(utterance.heard, utterance.words): utterance for utterance in reversed(found)}  # the first of each
     different = len({utterance.heard for utterance in found})
-    if different < len(found):
-        note(
-            f"{path}: of {counted(len(found), 'recording')} {len(found) - different:,} repeat others; copies stay in one"
-            f" part, and those with the same words, {len(found) - len(kept):,}, are left out"
-        )
+    notes = copies_note(path, "recording", len(found), different, "words", len(found) - len(kept), whole)
     utterances = list(reversed(kept.values()))
-    return Spoken([], [], {"all": utterances}) if whole else _split(path, utterances, _joined(found))
+    made = Spoken([], [], {"all": utterances}) if whole else _split(path, utterances, _joined(found))
+    return replace(made, notes=notes)
+
+
+def _rows(path: str, folder: Path) -> list[tuple[int, list[str]]]:
+    """The lines of a file by number: a path, words, and if there is a column of speakers, one."""
+    rows = [(n, line.split("\t")) for n, line in enumerate(lines_of(read_text(path)), start=1) if not is_blank(line)]
+    if not rows:
+        raise UserError(f"{path} holds no line")
+    line, first = rows[0]
+    width, where = len(first), f"{path} line {line}"
+    named = find_named(first, RECORDED, where) if is_no_file(first[0].strip(), folder) else None
+    if named:
+        named += [n for n, cell in enumerate(first) if SPEAKERS.names(cell) and n not in named][:1]
+        rows = rows[1:]
+    elif is_no_file(first[0].strip(), folder):
+        raise UserError(
+            f"{where}: there is no file {folder / first[0].strip()}; if this line names the columns, known are names of"
+            f" {known_names(RECORDED)}, and if wanted of speakers ({', '.join(SPEAKERS.words)})"
+        )
+    columns = named or range(width)
+    if not rows:
+        raise UserError(f"{path} holds no recording, only a line of names")
+    for number, row in rows:
+        if len(row) != width or len(columns) not in (2, 3) or any(is_blank(row[n]) for n in columns):
+            if named and len(row) == width:
+                names = ", ".join(first[n].strip() for n in columns)
+                raise UserError(
+                    f"{path} line {number} has an empty cell below one of {names}; fill it in, or remove the line"
+                )
+            if named:
+                have = f"{counted(len(row), 'column')} separated by tabs"
+                raise UserError(f"{path} line {number} has {have}, the line of names has {width}")
+            raise UserError(
+                f"{path} line {number} must be the path of a WAV file, a tab and its words (and in all lines or none another"
+                " tab and the name of the speaker)"
+            )
+    return [(number, [row[n] for n in columns]) for number, row in rows]
 
 
 def _joined(utterances: Sequence[Utterance]) -> dict[str, str]:
@@ -108,7 +136,7 @@ def _split(path: str, utterances: Sequence[Utterance], joined: dict[str, str]) -
     speakers = sorted(set(joined.values()), key=lambda name: hashlib.sha256(name.encode()).digest())
     count = int(len(speakers) * SHARE)
     if not count:
-        what = "recording" if utterances[0].speaker == utterances[0].path else "speaker"
+        what = "speaker" if utterances[0].speaker_named else "recording"
         raise UserError(
             f"{path} has {counted(len(speakers), f'different {what}')}, too few to hold some out;"
             f" {int(1 / SHARE) + 1} are needed"

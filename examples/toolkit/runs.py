@@ -102,9 +102,12 @@ class Run:
             if name not in config:
                 raise UserError(f'{path} is damaged or not the configuration of a run: it lacks "{name}"')
         found, values = (config.pop("program"), config.pop("format")), config.pop("settings")
-        if found != (program, FORMAT):
+        if found[0] != program:
+            raise UserError(f"{folder} is a run of {found[0]!r}, and this program is {program!r}{_opened_by(found[0])}")
+        if found[1] != FORMAT:
             raise UserError(
-                f"{folder} is a run of {found[0]!r} in format {found[1]}; this program is {program!r} and reads format {FORMAT}"
+                f"{folder} is a run in format {found[1]}, and this program reads format {FORMAT}; open it with the version"
+                " that it was trained by, or train anew"
             )
         _check_data(path, config["data"], needed)
         if not isinstance(values, dict):
@@ -156,6 +159,13 @@ def fresh(folder: Path) -> Path:
 def _is_part_of_config(name: str) -> bool:
     """Whether a file is what a process left that was killed while it wrote ``config.json``."""
     return name.startswith(f".{CONFIG}.") and name.endswith(PART)
+
+
+def _opened_by(program: Any) -> str:
+    """The advice to open a run of a ``program`` by the script of that name, if there is one."""
+    script = f"{program}.py".replace("-", "_")
+    known = [path.name for path in Path(__file__).parents[1].glob("*.py")]
+    return f"; open it by examples/{script}" if script in known else ""
 
 
 def _check_data(path: Path, data: Any, needed: Iterable[str]) -> None:

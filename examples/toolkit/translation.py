@@ -136,7 +136,7 @@ def presets(given: dict[str, Any], embedded: bool) -> dict[str, Any]:
     return suited
 
 
-def load_corpus(data: str | None, source: str, target: str, skip_bad: bool = False, **how: bool) -> Corpus:
+def load_corpus(data: str | None, source: str, target: str, skip_bad: bool = False, **how: Any) -> Corpus:
     """The corpus at path ``data``, read by `load_parallel`; default: the embedded one, English to
     French.
 

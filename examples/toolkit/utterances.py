@@ -60,6 +60,13 @@ class Utterance:
     sound: np.ndarray | None = field(default=None, repr=False, compare=False)  # (T,), of a recording
 
     @property
+    def speaker_named(self) -> bool:
+        """Whether it is known who says it; a recording without one stands for itself, by its
+        path.
+        """
+        return self.speaker != self.path
+
+    @property
     def heard(self) -> str:
         """What makes its sound itself: copies of a recording have it in common, whatever their
         names.
@@ -69,11 +76,15 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Spoken:
-    """Utterances in parts that share no speaker; tests by their names."""
+    """Utterances in parts that share no speaker, if these are named; tests by their names.
+
+    ``notes``: what became of the lines of a file.
+    """
 
     train: list[Utterance]
     validation: list[Utterance]
     tests: dict[str, list[Utterance]]
+    notes: tuple[str, ...] = ()
 
 
 def features(utterances: Sequence[Utterance]) -> list[np.ndarray]:

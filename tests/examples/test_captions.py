@@ -82,6 +82,17 @@ def test_describing(run, data, tmp_path, capsys):
     assert (tmp_path / "picture.png").read_bytes()[:4] == b"\x89PNG"
     refused(capsys, "No such file", "describe", "--run", run, tmp_path / "none.png")
     refused(capsys, "there is no folder", "describe", "--run", run, images[0], "--output", tmp_path / "none" / "a.png")
+    refused(
+        capsys,
+        ".jpgg is the ending of no picture",
+        "describe",
+        "--run",
+        run,
+        images[0],
+        "--output",
+        tmp_path / "a.jpgg",
+    )
+    assert "bright" not in capsys.readouterr().out  # it is refused before the work
 
 
 @pytest.mark.slow
@@ -106,6 +117,14 @@ def test_other_data(run, data, tmp_path, capsys):
     captured = capsys.readouterr()
     assert "4 images of others.tsv" in captured.out and "nearest image" in captured.out
     assert " to be tested by, " in captured.err
+    plain = data.parent / "plain.tsv"
+    plain.write_text("1.png\tbright\n", encoding="utf-8")
+    refused(
+        capsys,
+        "plain.tsv does not name the language of its captions; the model knows: English, French; name what it has of these"
+        " in the first line, such as: image<TAB>English",
+        *("evaluate", "--run", run, "--data", plain),
+    )
     german = data.parent / "german.tsv"
     german.write_text(f"image\tGerman\n{lines[5].split()[0]}\thell\n", encoding="utf-8")
     refused(
@@ -123,7 +142,14 @@ def test_other_data(run, data, tmp_path, capsys):
     ("text", "message"),
     [
         ("a.npy\n", "line 1 has 1 column separated by tabs; it must be image<TAB>caption"),
-        ("a.npy\tx\ty\n", "line 1 has 3 columns"),
+        (
+            "a.npy\tx\ty\n",
+            "line 1 has 3 columns separated by tabs; it must be image<TAB>caption (or have a line of names",
+        ),
+        (
+            "foto\tText\na.npy\tx\n",
+            "foto; if this line names the columns, the first must have one of the names: image, img",
+        ),
         (
             "image\tEnglish\tFrench\na.npy\tx\n",
             "line 2 has 2 columns separated by tabs; it must be image<TAB>English<TAB>French",
@@ -138,7 +164,19 @@ def test_other_data(run, data, tmp_path, capsys):
             "holds float64 from 200 to 200; its values must be bytes (uint8), or floats from 0 to 1; divide",
         ),
         ("hole.npy\tx\n", "hole.npy holds nan at (1, 2, 0), and at 1 more place;"),
-        ("ints.npy\tx\n", "ints.npy holds int64; its values must be bytes"),
+        (
+            "ints.npy\tx\n",
+            "ints.npy holds int64; its values must be bytes (uint8), or floats from 0 to 1; save it as pixels.astype(float)",
+        ),
+        ("grey.npy\tx\n", "; save it as pixels.astype(np.uint8)"),
+        (
+            "yes.npy\tx\n",
+            "yes.npy holds bool; its values must be bytes (uint8), or floats from 0 to 1; save it as pixels.astype(float)",
+        ),
+        (
+            "deep.npy\tx\n",
+            "deep.npy holds int16 from 0 to 999; its values must be bytes (uint8), or floats from 0 to 1",
+        ),
         ("flat.npy\tx\n", "has the shape (9,)"),
         ("a.npy\tx\n", "has 1 different image, too few to hold some out; 10 are needed"),
         ("image\n", "the first line must name a language for each column"),
@@ -151,6 +189,9 @@ def test_bad_files(tmp_path, text, message):
     np.save(tmp_path / "a.npy", np.zeros((4, 4)))
     np.save(tmp_path / "large.npy", np.full((4, 4), 200.0))
     np.save(tmp_path / "ints.npy", np.ones((4, 4), np.int64))
+    np.save(tmp_path / "grey.npy", np.full((4, 4), 200))
+    np.save(tmp_path / "yes.npy", np.ones((4, 4), bool))
+    np.save(tmp_path / "deep.npy", np.array([[0, 999]], np.int16))
     np.save(tmp_path / "hole.npy", np.where(np.arange(16).reshape(4, 4) % 7 == 6, np.nan, 0.5))
     np.save(tmp_path / "flat.npy", np.zeros(9))
     for name in ("bad.png", "bad.npy"):
@@ -174,10 +215,13 @@ def test_a_file_without_names_and_equal_images(tmp_path):
         np.save(tmp_path / f"copy{i}.npy", np.full((4, 4), i / 20))
     lines = [f"{i}.npy\tgrey {i}\n" for i in range(20)]
     (tmp_path / "one.tsv").write_text("".join(lines), encoding="utf-8")
-    both = [*lines[::-1], *(f"copy{i}.npy\tshade {i}\n" for i in range(20)), "0.npy\tgrey 0\n"]
+    both = ["File\tcaption\n", *lines[::-1], *(f"copy{i}.npy\tshade {i}\n" for i in range(20)), "0.npy\tgrey 0\n"]
     (tmp_path / "two.tsv").write_text("".join(both), encoding="utf-8")
     one, two = (read_captions(tmp_path / name, 2) for name in ("one.tsv", "two.tsv"))
-    assert one.languages == ("caption",) and [
+    told = f"{tmp_path / 'two.tsv'}: of 41 images 21 repeat others; copies stay in one part"
+    told += ", and those with the same captions, 1, are left out"
+    assert one.notes == () and two.notes == (told,)
+    assert one.languages == two.languages == ("caption",) and [
         len(part) for part in (one.train, one.validation, one.tests["unseen images"])
     ] == [16, 2, 2]
     for first, second in zip((one.train, *one.tests.values()), (two.train, *two.tests.values()), strict=True):
@@ -325,6 +369,17 @@ def test_what_is_refused(tmp_path, capsys):
         2,
     )
     refused(capsys, "--heads 3 must divide --d-model 64", "train", "--heads", 3)
+    for settings, side, message in (
+        (
+            Settings(patch=1, encoder="cnn"),
+            20,
+            "--patch 1 does not suit images of 20 pixels a side and --encoder cnn; take --patch 4 or 20",
+        ),
+        (Settings(patch=4), 6, "a side and --encoder patches; take --patch 1 or 2 or 3 or 6"),
+        (Settings(encoder="cnn"), 6, "--encoder cnn; no other does; take another --side"),
+    ):
+        with pytest.raises(UserError, match=message):
+            make_model(settings, 9, 1, side, "cpu")
 
 
 def test_captions_that_are_too_long_are_left_out(scenes):

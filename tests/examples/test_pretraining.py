@@ -75,11 +75,17 @@ def test_the_embedded_documents_are_split_without_overlap():
     assert np.mean([text in seen for text in held_out]) < 0.02  # those that are in two paragraphs
 
 
-def test_folders_and_files(tmp_path):
+def test_folders_and_files(tmp_path, capsys):
     for topic in "ab":
         text = " ".join(f"{topic.upper()} sentence {number}." for number in range(500))
         (tmp_path / f"{topic}.txt").write_text(text, encoding="utf-8")
+    assert {document.topic for document in load_documents(tmp_path)} == {"a", "b"} and not capsys.readouterr().err
+    (tmp_path / "c.txt").write_text(f"{text}\n\nTitle\n=====\n\nIt is alone.\n", encoding="utf-8")
     assert {document.topic for document in load_documents(tmp_path)} == {"a", "b"}
+    assert capsys.readouterr().err == (
+        f"note: {tmp_path}: of 4 paragraphs 1 repeats another; copies are left out\n"
+        f"note: {tmp_path}: 1 sentence without another below the same title left out\n"
+    )
     with pytest.raises(UserError, match="it takes 40"):
         load_documents(tmp_path / "a.txt")
     (tmp_path / "empty").mkdir()

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 import sentiment
-from scripts import caller, refuser
+from scripts import caller, refuser, unreported
 from toolkit import reviews as made_reviews
 from toolkit.classification import Task, probabilities
 from toolkit.console import UserError
@@ -165,6 +165,13 @@ def test_files_of_a_person(tmp_path, capsys):
     assert "texts to train on" in captured.out and "the model has never seen" in captured.err
     vocabulary = json.loads((tmp_path / "run" / "vocabulary.json").read_text(encoding="utf-8"))
     assert len(vocabulary["words"]) == 30 and vocabulary["words"][:2] in (["bad", "good"], ["good", "bad"])
+    copies = tmp_path / "copies.tsv"
+    copies.write_text("".join([*(f"{row}\n" for row in rows * 2), f"{rows[0].upper()}\n"]), encoding="utf-8")
+    told = f"note: {copies}: of 121 texts 61 repeat others; "
+    assert unreported(call)("train", "--data", copies, "--out", tmp_path / "copied", *TINY[:4], "--steps", 1) == 0
+    assert f"{told}copies stay in one part, and those with the same text and label, 60, are" in capsys.readouterr().err
+    assert call("evaluate", "--run", tmp_path / "run", "--data", copies) == 0
+    assert capsys.readouterr().err.count(f"{told}those with the same text and label, 60, are left out\n") == 1
     path.write_text("".join(f"word{n}\t{n % 2}\n" for n in range(40)), encoding="utf-8")
     message = "none of 6 texts to validate by has any of the words that are known from training; give more texts"
     refused(capsys, message, "train", "--data", path, "--out", tmp_path / "none", *TINY[:4])

@@ -290,6 +290,24 @@ def test_it_says_how_well(run, data, tmp_path, capsys):
     assert (run / "summaries-of-other.tsv.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.parametrize("names", ["article\thighlights", "Inhalt\tKurzfassung", ""])
+def test_a_line_of_names_is_no_example_and_copies_are_kept(tmp_path, names):
+    path = tmp_path / "texts.tsv"
+    rows = [f"Number {n} was late again, and the others had to wait.\tNumber {n} was late.\n" for n in range(40)]
+    path.write_text("".join([f"{names}\n", *rows, rows[0]]), encoding="utf-8")
+    made = summaries.Summaries().load({"path": str(path)})
+    pairs = [
+        f"{text}\t{wanted}\n" for part in (made.train, made.validation, made.tests["test"]) for text, wanted in part
+    ]
+    assert sorted(pairs) == sorted([*rows, rows[0]])
+    *told, kept = made.notes
+    assert kept == f"{path}: of 41 texts 1 repeats another; copies stay in one part, and all are kept"
+    taken = (
+        f"{path} line 1, Inhalt: Kurzfassung, is taken for names of the columns; almost all other lines are far longer"
+    )
+    assert told == [taken] * names.startswith("Inhalt")
+
+
 def test_summarizing(run, tmp_path, capsys):
     (tmp_path / "texts.txt").write_text("Ben leads the fair.\nIt rains.\n", encoding="utf-8")
     capsys.readouterr()
@@ -333,6 +351,7 @@ def test_what_is_refused(run, data, tmp_path, capsys):
         ("id\ttext\tsummary\n1\ta\tb\n\n", "1 different text, too few"),
         ("", "holds no text"),
         (b"caf\xe9\tb\n", "UTF-8"),
+        ("id\tQuelle\tsummary\n1\ta\tb\n", "known are names of texts (text, sentence, review, tweet, article, "),
     ):
         (tmp_path / "bad.tsv").write_bytes(text if isinstance(text, bytes) else text.encode())
         refused(capsys, message, "train", "--data", tmp_path / "bad.tsv")

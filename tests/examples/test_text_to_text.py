@@ -209,6 +209,22 @@ def test_all_of_another_file_is_answered(run, tmp_path, capsys):
     assert re.search(r"^add: exact match .* of 1 inputs of own\.tsv$", captured.out, re.M)
 
 
+def test_columns_by_their_names_and_copies(tmp_path):
+    path, rows = tmp_path / "pairs.tsv", [f"add: {n} + 1\t{n + 1}" for n in (*range(40), 7, 7)]
+    path.write_text(
+        "\n".join(["id\tQuestion\tanswer", *(f"{n}\t{row}" for n, row in enumerate(rows))]), encoding="utf-8"
+    )
+    (loaded, whole) = (
+        load({"path": str(path), "without": []})
+        for load in (text_to_text.TextToText().load, text_to_text.TextToText().load_whole)
+    )
+    pairs = [*loaded.train, *loaded.validation, *loaded.tests["add"]]
+    assert sorted(pairs) == sorted(whole.tests["add"]) == sorted(tuple(row.split("\t")) for row in rows)
+    told = f"{path}: of 42 inputs 2 repeat others; "
+    assert text_to_text.TextToText().notes(loaded) == (f"{told}copies stay in one part, and all are kept",)
+    assert text_to_text.TextToText().notes(whole) == (f"{told}all are kept",)
+
+
 def test_bad_data(tmp_path, capsys):
     path = tmp_path / "pairs.tsv"
     path.write_text("".join(f"{i} {i + 1}\t{i}\n" for i in range(40)), encoding="utf-8")

@@ -56,7 +56,11 @@ def test_it_learns_and_says_how_well(run, data, capsys):
     printed = capsys.readouterr().out
     found = rates(printed)
     assert list(found)[:2] == ["network", "words said alone, warped"] and list(found)[2].startswith("always ")
-    assert "test: 4 utterances of 1 speaker\n" in printed and "the worst speakers: v" in printed
+    assert (
+        "speakers named" not in printed
+        and "test: 4 utterances of 1 speaker\n" in printed
+        and "the worst speakers: v" in printed
+    )
     assert found["network"] < 60 < found[list(found)[2]]
     for name in ("attention.png", "loss.png"):
         assert (run / name).read_bytes()[:4] == b"\x89PNG"
@@ -81,7 +85,7 @@ def test_other_recordings_are_all_judged(run, data, tmp_path, capsys):
     capsys.readouterr()
     assert call("evaluate", "--run", run, "--data", tmp_path / "two.tsv") == 0
     captured = capsys.readouterr()
-    assert "all: 2 utterances of 2 speakers" in captured.out and list(rates(captured.out)) == ["network"]
+    assert "all: 2 recordings, no speakers named\n" in captured.out and list(rates(captured.out)) == ["network"]
     assert "'window' was never said in training, and cannot be written" in captured.err
 
 
@@ -142,12 +146,32 @@ def test_a_speaker_is_in_one_part(data):
     assert {u.words for part in parts for u in part} == set(TEXTS)
 
 
-def test_recordings_without_speakers_stand_for_themselves(data, tmp_path):
+def test_recordings_without_speakers_stand_for_themselves(data, tmp_path, capsys):
     rows = [line.split("\t") for line in data.read_text(encoding="utf-8").splitlines()]
     lines = [f"{data.parent / name}\t{words}\n" for name, words, _ in rows]
     (tmp_path / "all.tsv").write_text("\n".join(lines), encoding="utf-8")
     spoken = read_spoken(str(tmp_path / "all.tsv"))
     assert (len(spoken.train), len(spoken.validation), len(spoken.tests["test"])) == (24, 4, 4)
+    assert call("train", "--data", tmp_path / "all.tsv", "--out", tmp_path / "run", *TINY[:4], "--steps", 1) == 0
+    captured = capsys.readouterr()
+    assert "\ntest: 4 recordings, no speakers named\n" in captured.out
+    assert "note: test: the file names no speakers, and each may be heard in training, too" in captured.err
+    *_, advice, command = captured.out.splitlines()
+    assert advice.endswith("; write it down, by:") and command.endswith(".wav")
+    held_out = [utterance.path for utterance in spoken.tests["test"]]
+    assert command.split()[-1].strip("'\"") in held_out
+
+
+def test_a_line_of_names_is_no_recording(data):
+    rows = [line.split("\t") for line in data.read_text(encoding="utf-8").splitlines()]
+    named = data.parent / "named.tsv"
+    named.write_text(
+        "client_id\tup_votes\tsentence\tpath\n" + "".join(f"{who}\t2\t{words}\t{name}\n" for name, words, who in rows),
+        encoding="utf-8",
+    )
+    assert read_spoken(str(named)) == read_spoken(str(data))
+    named.write_text("path\ttext\n" + "".join(f"{name}\t{words}\n" for name, words, _ in rows), encoding="utf-8")
+    assert not any(utterance.speaker_named for utterance in read_spoken(str(named)).train)
 
 
 def recorded(folder, lines):
@@ -189,7 +213,7 @@ def test_what_holds_no_word_is_refused(tmp_path, capsys):
     assert len(read_utterance(path)) == 801
 
 
-def test_copies_of_a_recording_are_in_one_part(tmp_path, capsys):
+def test_copies_of_a_recording_are_in_one_part(tmp_path):
     """Five names of each of ten recordings; one of the names has other words."""
     path = recorded(tmp_path, [(n % 10, "no" if n < 10 else "yes") for n in range(50)])
     spoken = read_spoken(path)
@@ -197,12 +221,12 @@ def test_copies_of_a_recording_are_in_one_part(tmp_path, capsys):
     assert [len(part) for part in parts] == [16, 2, 2]
     assert sum(len({u.heard for u in part}) for part in parts) == 10
     told = f"{path}: of 50 recordings 40 repeat others; copies stay in one part, and those with the same words, 30, are"
-    assert told in capsys.readouterr().err
+    assert spoken.notes == (f"{told} left out",)
     with pytest.raises(UserError, match="has 1 different recording, too few"):
         read_spoken(recorded(tmp_path, [(0, "yes")] * 20))
 
 
-def test_speakers_of_one_recording_are_in_one_part(tmp_path, capsys):
+def test_speakers_of_one_recording_are_in_one_part(tmp_path):
     """Speakers 0 to 9 share a recording in twos, by which the second one's is left out."""
     lines = [(100 + speaker // 2, "yes", f"{speaker}") for speaker in range(10)]
     lines += [(speaker, "no", f"{speaker}") for speaker in range(20)]
@@ -212,7 +236,7 @@ def test_speakers_of_one_recording_are_in_one_part(tmp_path, capsys):
     assert all(
         {f"{n}", f"{n + 1}"} <= part or part.isdisjoint({f"{n}", f"{n + 1}"}) for n in range(0, 10, 2) for part in parts
     )
-    assert "of 30 recordings 5 repeat others" in capsys.readouterr().err
+    assert "of 30 recordings 5 repeat others" in spoken.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -224,6 +248,13 @@ def test_speakers_of_one_recording_are_in_one_part(tmp_path, capsys):
         ("0.wav\tyes\ta\n1.wav\tno\n", "line 2 must be the path"),
         ("0.wav\tyes\nabsent.wav\tno\n", "line 2: cannot read .*absent.wav"),
         ("all.tsv\tyes\n", "line 1: .*is no WAV file"),
+        (
+            "Datei\ttext\n0.wav\tno\n",
+            "line 1: there is no file .*Datei; if this line names the columns, known are names of rec",
+        ),
+        ("file\twords\n0.wav\t\n", "line 2 has an empty cell below one of file, words; fill it in"),
+        ("file\twords\n0.wav\tno\tBen\n", "line 2 has 3 columns separated by tabs, the line of names has 2"),
+        ("file\twords\n", "holds no recording, only a line of names"),
         ("0.wav\tyes\ta\n1.wav\tno\ta\n", "has 1 different speaker, too few to hold some out; 7 are needed"),
         ("0.wav\tyes\n1.wav\tno\n", "has 2 different recordings, too few to hold some out; 7 are needed"),
     ],

@@ -528,8 +528,12 @@ def altered(run, tmp_path, **changes):
 def test_runs_of_other_versions(run, tmp_path, capsys):
     settings = json.loads((run / "config.json").read_text(encoding="utf-8"))["settings"]
     cases = [
-        ({"format": 99}, "is a run of 'translate' in format 99; this program is 'translate' and reads format 1"),
-        ({"program": "chess"}, "is a run of 'chess'"),
+        ({"format": 99}, "is a run in format 99, and this program reads format 1; open it with the version"),
+        ({"program": "chess"}, "is a run of 'chess', and this program is 'translate'\n"),
+        (
+            {"program": "text-to-text", "format": 0},
+            "of 'text-to-text', and this program is 'translate'; open it by examples/text_to_text.py",
+        ),
         ({"settings": {**settings, "spin": 3}}, "written by another version of this program (it differs in: spin)"),
         ({"settings": {**settings, "d_ff": 64}}, "do not fit its configuration"),
     ]

@@ -86,7 +86,7 @@ def test_what_is_said_is_what_was_written(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"att.png", "att.v2.jpg"}
     for name, message in (
         ("", "it is a folder; name a file"),
-        ("a.xyz", "Format 'xyz'"),
+        ("a.xyz", ".xyz is the ending of no picture that can be drawn; .* png"),
         ("no/a.png", "there is no folder"),
     ):
         with pytest.raises(UserError, match=f"cannot draw .*{message}"):

@@ -44,15 +44,16 @@ __all__ = ["TARGETS", "false_alarms", "survey"]
 PAGE = ROOT / "docs" / "checks.md"
 LIMIT = 10  # mutants of an op
 ALARMS = (  # what --false-alarms found, which takes too long to be run each time
-    "False alarms: none in 15 800 checks of right ops: 100 seeds that the tests do not use (10000 to 10099),",
-    "each of the 158 rows of the table that have a gradient, 25 inputs each, all by the checker as it is.",
-    "Earlier states met one in 15 708 checks (a check of eigh that ended with the op's own error, since a",
-    "step of the differences had made a matrix unsymmetric), and one in 15 700 (the second derivative of a",
-    "softmax of numbers around 1000, where the gradient is 35 units in the last place of 1 and moves in",
-    "steps of these). Both are cured. A fresh reader then found a right sort called wrong, with ties of",
-    "both signs, which is cured as well. A check took 0.33 s in the mean and 0.93 s at most, of all rows",
-    "with one seed, on a quiet core of a Xeon (cpu family 6, model 207); beside other trainings on all 16",
-    "cores the slowest row, F.lstm, took 1.04 s in the mean of 27 seeds.",
+    "False alarms: none in 15 800 checks of right ops: 100 seeds that the tests do not use (10000 to",
+    "10099), each of the 158 rows of the table that have a gradient, 25 inputs each, all by the checker",
+    "as it is. Earlier states met one in 15 708 checks (a check of eigh that ended with the op's own",
+    "error, since a step of the differences had made a matrix unsymmetric), and one in 15 700 (the",
+    "second derivative of a softmax of numbers around 1000, where the gradient is 35 units in the last",
+    "place of 1 and moves in steps of these). Both are cured. A fresh reader then found a right sort",
+    "called wrong, with ties of both signs, which is cured as well. A check took 0.33 s in the mean and",
+    "0.93 s at most, of all rows with one seed, on a quiet core of a Xeon (cpu family 6, model 207);",
+    "beside other trainings on all 16 cores the slowest row, F.lstm, took 1.04 s in the mean of 27",
+    "seeds.",
 )
 # Each op of the table with a gradient, and the row whose inputs it gets: the first that names it.
 TARGETS = {name: row for row in reversed(TABLE) if row.order for name in row.ops}

@@ -17,7 +17,7 @@ def test_gates(tmp_path, capsys):
     for ways in numbers["runs"].values():
         for runs in ways.values():
             assert len(runs) == 2 and runs[0]["loss"] != runs[1]["loss"]  # each seed its own
-    assert "Words a^n b^n with n from 4 to 6, longer than all that were trained" in words
+    assert "words a^n b^n with n from 4 to 6, longer than all that were trained" in words
 
 
 def test_words_to_count():

@@ -86,13 +86,14 @@ def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
 def _published(path: str) -> Vectors:
     """A person's own vectors. Raises UserError if they lack a word that is asked for."""
     vectors = Vectors(*read_vectors(path, PUBLISHED_WORDS))
-    missing = [word for word in (*ASKED, DIFFERENT[0][1]) if word not in vectors]
+    wanted = *ASKED, DIFFERENT[0][1]
+    missing = [word for word in wanted if word not in vectors]
     if missing:
         raise UserError(
             f"{path} has no vector of {listed(missing)} among its first {len(vectors.words):,} words; give a table of "
             "English words in small letters"
         )
-    flat = [word for word in (*ASKED, DIFFERENT[0][1]) if not np.any(vectors[word])]
+    flat = [word for word in wanted if not np.any(vectors[word])]
     if flat:
         raise UserError(f"{path}: the vector of {listed(flat)} is zero, which has no direction; give another table")
     return vectors

@@ -84,11 +84,12 @@ def _rows(path: str, folder: Path) -> list[tuple[int, list[str]]]:
         raise UserError(f"{path} holds no line")
     line, first = rows[0]
     width, where = len(first), f"{path} line {line}"
-    named = find_named(first, RECORDED, where) if is_no_file(first[0].strip(), folder) else None
+    no_file = is_no_file(first[0].strip(), folder)
+    named = find_named(first, RECORDED, where) if no_file else None
     if named:
         named += [n for n, cell in enumerate(first) if SPEAKERS.names(cell) and n not in named][:1]
         rows = rows[1:]
-    elif is_no_file(first[0].strip(), folder):
+    elif no_file:
         raise UserError(
             f"{where}: there is no file {folder / first[0].strip()}; if this line names the columns, known are names of"
             f" {known_names(RECORDED)}, and if wanted of speakers ({', '.join(SPEAKERS.words)})"

@@ -35,23 +35,21 @@ def guesses(train: Sequence[Story], stories: Sequence[Story]) -> dict[str, list[
 
 
 def commonest(train: Sequence[Story], stories: Sequence[Story]) -> list[str]:
-    """The most frequent answer of the relation; "" to what is not told, see the head of this
-    file.
-    """
+    """The most frequent answer of the relation."""
     counts = _counts(train)
-    return ["" if line.relation == NOT_TOLD else _most(counts[line.relation]) for line, _ in questions(stories)]
+    return [_most(counts[line.relation]) for line, _ in questions(stories)]
 
 
 def named_last(train: Sequence[Story], stories: Sequence[Story]) -> list[str]:
     """The last word before the question that has answered the relation in training, otherwise its
-    most frequent answer; "" to what is not told.
+    most frequent answer.
     """
     counts = _counts(train)
     found = []
     for line, before in questions(stories):
         words = [word for earlier in before for word in words_of(f"{earlier.text} {earlier.answer}")]
         fitting = (word for word in reversed(words) if word in counts[line.relation])
-        found.append("" if line.relation == NOT_TOLD else next(fitting, _most(counts[line.relation])))
+        found.append(next(fitting, _most(counts[line.relation])))
     return found
 
 
@@ -72,10 +70,13 @@ def _bag(text: str) -> list[str]:
 
 
 def _counts(stories: Sequence[Story]) -> defaultdict[str, Counter[str]]:
-    """How often each answer is given, by relation."""
+    """How often each answer is given, by relation; none to what is not told, see the head of this
+    file.
+    """
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for line, _ in questions(stories):
-        found[line.relation][line.answer] += 1
+        if line.relation != NOT_TOLD:
+            found[line.relation][line.answer] += 1
     return found
 
 

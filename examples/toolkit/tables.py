@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -69,7 +70,7 @@ class Table:
         if cell.lower() in UNKNOWN:
             return "; fill in what is missing"
         line = f"; write one there, or remove line {self.lines[row]}"
-        if _is_infinite(cell):
+        if _size(cell) == math.inf:
             return line
         if row == 0 and len(self.rows) > 1 and is_number(self.rows[1][place]):
             return f"; if line {self.lines[0]} is the line of names, remove the lines above it"
@@ -111,18 +112,17 @@ def read_table(path: str) -> Table:
 
 def is_number(text: str) -> bool:
     """Whether a cell is a finite number; 1_000 is one in Python alone."""
-    try:
-        return abs(float(text)) < float("inf") and "_" not in text
-    except ValueError:
-        return False
+    return _size(text) < math.inf and "_" not in text
 
 
-def _is_infinite(text: str) -> bool:
-    """Whether a cell is what Python reads as infinite, such as -inf or 1e999."""
+def _size(text: str) -> float:
+    """The absolute value of what Python reads, infinite for -inf or 1e999; nan if it is no
+    number.
+    """
     try:
-        return abs(float(text)) == float("inf")
+        return abs(float(text))
     except ValueError:
-        return False
+        return math.nan
 
 
 def _rows(path: str, text: str) -> Iterator[tuple[int, list[str]]]:

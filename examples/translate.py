@@ -12,6 +12,7 @@
     python examples/translate.py translate --run runs/en-de --beam 5 --n-best 3 "A man sleeps."
     python examples/translate.py evaluate --run runs/en-de --beam 5 --details --page evaluation.html
     python examples/translate.py evaluate --run runs/en-de --against runs/en-de-gru
+    python examples/translate.py evaluate --run runs/seed1 --also runs/seed2 runs/seed3
     python examples/translate.py score --run runs/en-de "A man sleeps." "Ein Mann schläft."
     python examples/translate.py attention --run runs/en-de "A man sleeps."
     python examples/translate.py export --run runs/en-de --out translator.html   (or --to onnx)

@@ -4,20 +4,23 @@ as text, and as a page.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+
+import numpy as np
 
 from minitensor.pages import document
 from toolkit.bleu import Scores, score, tokenisation
 from toolkit.breakdown import Line, Words, by_length, by_rarest_word, lines_of, words_found, worst
-from toolkit.console import note
+from toolkit.chance import student_interval
+from toolkit.console import counted, note
 from toolkit.corpus import Pair
 from toolkit.language_names import same_language
-from toolkit.paired import compare
+from toolkit.paired import NAMES, compare
 from toolkit.printed import Table, print_table
 
-__all__ = ["Evaluation", "advise_tokenisation", "evaluation", "page"]
+__all__ = ["Evaluation", "advise_tokenisation", "evaluation", "mean_of_seeds", "page"]
 
 SHOWN, KEPT = 5, 50  # of the worst sentences: in the terminal, on a page
 STYLE = """main { max-width: 60rem; margin: 0 auto; padding: 1rem }
@@ -55,16 +58,18 @@ def evaluation(
     languages: tuple[str, str],
     *,
     against: tuple[str, Sequence[str]] | None = None,
+    seeds: Mapping[int, Sequence[str]] | None = None,
     cased: bool = True,
     details: bool = False,
     words: tuple[Words, Words] | None = None,
 ) -> Evaluation:
     """Judge the translations of test pairs from the first of ``languages`` into the second.
 
-    against: the name of another system, and its translations. cased: False if one of the two
-    writes lower case alone, so that they are compared by nothing else. details: also the tables, of
-    which those by the frequency of words need the ``words`` of the training pairs, source and
-    target, and the worst sentences.
+    against: the name of another system, and its translations. seeds: of a training that was
+    repeated the translations by seed, these among them, for the mean of their scores. cased: False
+    if one of the two systems writes lower case alone, so that they are compared by nothing else.
+    details: also the tables, of which those by the frequency of words need the ``words`` of the
+    training pairs, source and target, and the worst sentences.
     """
     references = [reference for _, reference in pairs]
     source, target = languages
@@ -74,6 +79,7 @@ def evaluation(
         scores, compared = found.ours, found.table(against[0])
     else:
         scores = score(translations, references, target, intervals=True)
+        compared = mean_of_seeds(seeds, references, target) if seeds else None
     if not details:
         return Evaluation(title, scores, compared)
     lines = lines_of(pairs, translations)
@@ -81,6 +87,18 @@ def evaluation(
     if words:
         tables += [by_rarest_word(lines, words[0], target), words_found(lines, words[1])]
     return Evaluation(title, scores, compared, tables, worst(lines, KEPT))
+
+
+def mean_of_seeds(seeds: Mapping[int, Sequence[str]], references: Sequence[str], language: str) -> Table:
+    """A row for each score: of each seed's translations, their mean, and its `student_interval`."""
+    found = [score(translations, references, language) for translations in seeds.values()]
+    rows = []
+    for field_name, name in NAMES.items():
+        values = [getattr(scores, field_name).value for scores in found]
+        low, high = student_interval(values)
+        rows.append([name, *(f"{value:.2f}" for value in (*values, np.mean(values))), f"[{low:.2f}, {high:.2f}]"])
+    columns = ["", *(f"seed {seed}" for seed in seeds), "mean", "95 % of seeds"]
+    return Table(f"the mean of {counted(len(seeds), 'training')}", columns, rows)
 
 
 def page(evaluations: Sequence[Evaluation], title: str) -> bytes:

@@ -18,6 +18,7 @@ from toolkit.language_names import same_language
 from toolkit.other_data import load_to_test, tell_seen
 from toolkit.program import Program
 from toolkit.reading import composed
+from toolkit.recipes import check_same_recipe
 from toolkit.runs import Run
 from toolkit.targets import Corpora, add_to, into, name_into, one_target, targets_of
 from toolkit.translation import Settings
@@ -55,6 +56,13 @@ class Evaluates(Program):
             help="another run, to compare: both on the same sentences, with the probability of chance",
         )
         made.add_argument(
+            "--also",
+            nargs="+",
+            type=console.path,
+            metavar="RUN",
+            help="runs that differ by their --seed alone: the mean of the scores of all, with its 95 %% interval",
+        )
+        made.add_argument(
             "--details",
             action="store_true",
             help="tables by length and by rare words, and the worst sentences",
@@ -85,11 +93,15 @@ class Evaluates(Program):
         how = search_of(options)
         if options.page:
             check_page(options.page, "--page")
+        if options.also and options.against:
+            raise UserError("--against compares two runs, --also is of several seeds of one: give one or the other")
         run, device = self.open(options)
         translator, data = Translator(run, options.weights, device), run.about["data"]
         targets = targets_of(data) if options.to is None else [one_target(data, options.to)]
         against = self._open_other(options.against) if options.against else None
-        others = self._translators_of(against, options, run, targets) if against else {}
+        also = [self._open_other(folder) for folder in options.also or []]
+        check_same_recipe(run, also)
+        others = [self._translators_of(other, options, run, targets) for other in ([against] if against else also)]
         changes = {"skip_blank": True} if options.skip_blank else {}
         corpora, own = load_to_test(self, run, options.data, **changes, only=targets[0] if options.to else None)
         splits = {target: _splits(corpora[target], own, options.split) for target in targets}
@@ -102,25 +114,24 @@ class Evaluates(Program):
         details = options.details or bool(options.page)
         found = []
         for target in targets:
-            ours, other = into(translator, data, target), others.get(target)
+            ours, theirs = into(translator, data, target), [other[target] for other in others]
             words = self._words(run, corpora if own else None, target) if details else None
             for name, pairs in splits[target].items():
                 name = name_into(name, data, target)
-                pairs, remark = ours.short_enough(pairs, name)
-                if other:
-                    pairs, more = other.short_enough(pairs, name)
+                remark = ""
+                for each in (ours, *theirs):
+                    pairs, more = each.short_enough(pairs, name)
                     remark += more
                 sources, references = zip(*pairs, strict=True)
                 advise_tokenisation(references, target)
-                translations, *theirs = [
-                    each.translate(sources, where=f"{name} sentence", **how) for each in (ours, other) if each
-                ]
-                named = (options.against, theirs[0]) if theirs else None
+                written = [each.translate(sources, where=f"{name} sentence", **how) for each in (ours, *theirs)]
+                judged: dict[str, Any] = {"details": details, "words": words}
+                if against:
+                    judged |= {"against": (options.against, written[1]), "cased": theirs[0].lower_case == ours.lower_case}
+                elif also:
+                    judged["seeds"] = {one.settings.seed: made for one, made in zip((run, *also), written, strict=True)}
                 title = ", ".join(filter(None, [name, counted(len(pairs), "sentence") + remark, told(how)]))
-                languages = data["source"], target
-                cased = not other or other.lower_case == ours.lower_case
-                judged: dict[str, Any] = {"against": named, "cased": cased, "details": details, "words": words}
-                found.append(evaluation(title, pairs, translations, languages, **judged))
+                found.append(evaluation(title, pairs, written[0], (data["source"], target), **judged))
                 found[-1].tell(options.details)
         if options.page:
             write_text(options.page, page(found, f"{run.folder}: what its translations are worth").decode("utf-8"))
@@ -164,7 +175,7 @@ class Evaluates(Program):
         return run, into(Translator(run, options.weights, device), run.about["data"], language)
 
     def _open_other(self, folder: str) -> Run:
-        """The run of --against."""
+        """A run of --against or --also."""
         return Run.open(Path(folder), self.name, self.settings, self._data_names)
 
     def _translators_of(

@@ -14,7 +14,7 @@ from toolkit.console import counted
 from toolkit.printed import Table
 from toolkit.reading import composed
 
-__all__ = ["Comparison", "compare", "sign_test"]
+__all__ = ["NAMES", "Comparison", "compare", "sign_test"]
 
 NAMES = {"bleu": "BLEU", "bleu_tokenised": "BLEU, lower case", "chrf": "chrF", "exact": "exact (%)"}
 LOWER = "bleu_tokenised"

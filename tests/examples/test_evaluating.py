@@ -4,10 +4,12 @@ page.
 
 import math
 
+import numpy as np
 import pytest
 from toolkit import bleu, breakdown
 from toolkit.breakdown import Words, by_length, by_rarest_word, lines_of, words_found, worst
-from toolkit.evaluating import advise_tokenisation, evaluation, page
+from toolkit.chance import STUDENT, student_interval
+from toolkit.evaluating import advise_tokenisation, evaluation, mean_of_seeds, page
 from toolkit.paired import compare, sign_test
 
 PAIRS = [
@@ -68,6 +70,34 @@ def test_the_sign_test_is_that_of_a_fair_coin(wins, losses):
     n = wins + losses
     tail = sum(math.comb(n, k) for k in range(min(wins, losses) + 1))
     assert sign_test(wins, losses) == (min(1.0, 2 * tail / 2**n) if n else 1.0)
+
+
+# --- several seeds --------------------------------------------------------------------------------
+
+
+def test_the_mean_of_seeds():
+    table = mean_of_seeds({4: spoilt(2), 5: spoilt(3), 7: spoilt(4)}, REFERENCES, "en")
+    assert table.title == "the mean of 3 trainings"
+    assert list(table.columns) == ["", "seed 4", "seed 5", "seed 7", "mean", "95 % of seeds"]
+    assert [row[0] for row in table.rows] == ["BLEU", "BLEU, lower case", "chrF", "exact (%)"]
+    # 50, 66.67 and 75 %: a standard deviation of 12.73 over the root of 3, 4.303 times.
+    assert table.rows[3][1:] == ["50.00", "66.67", "75.00", "63.89", "[32.27, 95.51]"]
+    found = bleu.score(spoilt(4), REFERENCES, "en")
+    assert table.rows[1][3] == f"{found.bleu_tokenised.value:.2f}"
+
+
+def test_students_t_is_where_975_of_1000_are_below():
+    """By the density, summed up to each of the table's values."""
+    for freedom, t in enumerate(STUDENT, start=1):
+        x = np.linspace(0, t, 20_001)
+        scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(freedom * math.pi)
+        density = scale * (1 + x**2 / freedom) ** (-(freedom + 1) / 2)
+        area = (density[1:] + density[:-1]).sum() / 2 * (x[1] - x[0])
+        assert abs(0.5 + area - 0.975) < 4e-6  # t to four digits
+    assert student_interval([1.0, 3.0]) == pytest.approx((2 - 12.7062, 2 + 12.7062))
+    assert student_interval([5.0] * 40) == (5, 5)
+    with pytest.raises(ValueError, match="got 1 values"):
+        student_interval([1.0])
 
 
 # --- where it fails -------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ is lost.
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -139,6 +140,37 @@ def test_what_makes_two_runs_unlike_is_said(run, data, tmp_path, capsys, monkeyp
     assert f"{other} was trained on 1" in told.err
     table = " ".join(told.out.split("\n\n")[1].split())
     assert "in lower case, which one" in table and "BLEU, lower case" in table and "chrF" not in table
+
+
+def like(run, folder, **settings):
+    """A copy of a run, its weights too, of other settings."""
+    shutil.copytree(run, folder)
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    config["settings"] |= settings
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+def test_the_mean_of_several_seeds(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bleu, "resamples", lambda count: 2)
+    seeds = [like(run, tmp_path / f"seed{seed}", seed=seed) for seed in (11, 12)]
+    page = tmp_path / "page.html"
+    assert call("evaluate", "--run", run, "--also", *seeds, "--page", page) == 0
+    printed = capsys.readouterr().out
+    exact = re.search(r"exact (\S+) %", printed)[1]
+    words = " ".join(printed.split())
+    assert "the mean of 3 trainings" in words and "seed 11 seed 12 mean 95 % of seeds" in words
+    assert f"exact (%) {exact} {exact} {exact} {exact} [{exact}, {exact}]" in words
+    assert b"95 % of seeds" in page.read_bytes()
+    refused(capsys, "give one or the other", "evaluate", "--run", run, "--also", *seeds, "--against", run)
+    refused(capsys, "have the same seed", "evaluate", "--run", run, "--also", seeds[0], seeds[0])
+    refused(capsys, f"{run} and {run} have the same seed", "evaluate", "--run", run, "--also", run)
+    other = like(run, tmp_path / "other", seed=13, lr=0.5)
+    refused(capsys, "trained with --lr 0.5, ", "evaluate", "--run", run, "--also", seeds[0], other)
+    config = json.loads((other / "config.json").read_text(encoding="utf-8"))
+    config["data"]["fingerprint"] = "another"
+    (other / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    refused(capsys, "on other data than", "evaluate", "--run", run, "--also", other)
 
 
 def test_scores_are_sums_over_the_steps(run):

@@ -52,8 +52,8 @@ def student_interval(values: Sequence[float]) -> tuple[float, float]:
         mean +- t sqrt(sum (x - mean)^2 / (n - 1) / n)      t of n - 1 degrees of freedom
 
     Of more than 31 values t is that of 31, which is a little wide. It says what other seeds would
-    change; of other test sets it says nothing. Student, "The Probable Error of a Mean", 1908. Raises
-    ValueError for fewer than two values.
+    change; of other test sets it says nothing. Student, "The Probable Error of a Mean", 1908.
+    Raises ValueError for fewer than two values.
     """
     n = len(values)
     if n < 2:

@@ -225,8 +225,21 @@ def test_every_block_is_of_a_kind_that_is_checked():
     assert {match[3] for page in PAGES for match in BLOCK.finditer(PAGES[page])} <= {"python", "sh"}
 
 
+README_CLAIMS = re.compile(r"^((?:\| .* \|\n\|---\|---\|\n)(?:\| .*\n){14})$", re.MULTILINE)
+CLAIM = re.compile(r"^## \d+\. (.+)$", re.MULTILINE)
+
+
+def test_the_readme_has_a_sentence_of_each_claim_as_it_was_printed():
+    titles, printed = CLAIM.findall(PAGES["docs/claims.md"]), CLAIM.split(PAGES["docs/claims.md"])[2::2]
+    rows = re.findall(r"^\| (.+?) \| (.+) \|$", README_CLAIMS.search(PAGES["README.md"])[1], re.MULTILINE)[1:]
+    assert [title for title, _ in rows] == titles and len(titles) == 14
+    for (title, sentence), text in zip(rows, printed, strict=True):
+        words = " ".join(line.removeprefix(">").strip() for line in text.splitlines() if line.startswith(">"))
+        assert re.search(rf"(^|[.!?] ){re.escape(sentence)}( |$)", words), f"{title}: {sentence}"
+
+
 def test_the_readme_is_short_and_says_first_how_to_run():
     readme = PAGES["README.md"]
-    assert len(readme.split()) <= 1000
+    assert len(README_CLAIMS.sub("", readme).split()) <= 1000
     first = [text.strip() for _, _, text in blocks("README.md", "sh")][:2]
     assert first == ['pip install -e ".[train]" && python examples/translate.py', 'pip install -e ".[test]" && pytest']

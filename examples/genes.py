@@ -25,7 +25,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from toolkit import console
@@ -74,7 +75,8 @@ class Genes(Program):
         """
         if data["path"] is None:
             return corpus()
-        made = split_pairs(data["path"], read_genes(data["path"], data["proteins"]), what="sequence")
+        pairs, notes = read_genes(data["path"], data["proteins"])
+        made = replace(split_pairs(data["path"], pairs, what="sequence"), notes=notes)
         if not any(protein for _, protein in made.train):
             why = "is empty" if data["proteins"] else "is empty, since none has a start, ATG"
             raise UserError(
@@ -85,7 +87,8 @@ class Genes(Program):
 
     def load_whole(self, data: Data) -> Corpus:
         name = f"genes of {Path(data['path']).name}"  # some of them may have been trained on
-        return Corpus([], [], {name: read_genes(data["path"], data["proteins"])})
+        pairs, notes = read_genes(data["path"], data["proteins"])
+        return Corpus([], [], {name: pairs}, notes=notes)
 
     def where(self, data: Data) -> str:
         """The file of DNA, and that of the proteins."""
@@ -99,6 +102,9 @@ class Genes(Program):
 
     def fingerprint(self, loaded: Corpus) -> str:
         return fingerprint(loaded)
+
+    def notes(self, loaded: Corpus) -> Sequence[str]:
+        return loaded.notes
 
     # --- train ------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from toolkit.blank import is_blank, stripped
-from toolkit.console import UserError, and_more, note
+from toolkit.console import UserError, and_more
 from toolkit.copies import copies_note
 from toolkit.corpus import Pair
 from toolkit.genes import AMINO_ACIDS, BASES, protein
@@ -140,35 +140,36 @@ def _about_amino_acid(text: str, letter: str) -> str:
     return f"the {len(AMINO_ACIDS)} amino acids are {AMINO_ACIDS}"
 
 
-def read_genes(dna: str, proteins: str | None) -> list[Pair]:
-    """Pairs (DNA, protein) of a file of DNA: the proteins of the same names in another file, or
-    what follows from the genetic code. A pair that is there several times is there once.
+def read_genes(dna: str, proteins: str | None) -> tuple[list[Pair], tuple[str, ...]]:
+    """Pairs (DNA, protein) of a file of DNA, and notes on them: the proteins of the same names in
+    another file, or what follows from the genetic code. A pair that is there several times is there
+    once.
 
-    What is there again, empty proteins, and proteins that the code does not give are reported on
-    stderr; the latter two are kept. Raises UserError for what `read_fasta` refuses, for a name that
+    The notes tell of what is there again, of empty proteins, and of proteins that the code does not
+    give; the latter two are kept. Raises UserError for what `read_fasta` refuses, for a name that
     is in one of the files only, and for a protein that looks like DNA.
     """
     genes = read_fasta(dna, dna_of)
-    pairs = (
-        [(gene.sequence, protein(gene.sequence)) for gene in genes]
-        if proteins is None
-        else _given(genes, dna, proteins)
-    )
+    notes: list[str] = []
+    if proteins is None:
+        pairs = [(gene.sequence, protein(gene.sequence)) for gene in genes]
+    else:
+        pairs, notes = _given(genes, dna, proteins)
     kept = list(dict.fromkeys(pairs))
     different, left_out = len({bases for bases, _ in pairs}), len(pairs) - len(kept)
-    for line in copies_note(
-        dna, "sequence", len(genes), different, "protein" if proteins else "", left_out, not proteins
-    ):
-        note(line)
+    again = "protein" if proteins else ""
+    notes += copies_note(dna, "sequence", len(genes), different, again, left_out, not proteins)
     empty = sum(not made for _, made in kept)
     if empty:
         why = "" if proteins else ", where no start, ATG, is found; is it the strand that is read, without introns?"
-        note(f"{proteins or dna}: empty proteins: {empty:,} of {len(kept):,}{why}")
-    return kept
+        notes.append(f"{proteins or dna}: empty proteins: {empty:,} of {len(kept):,}{why}")
+    return kept, tuple(notes)
 
 
-def _given(genes: Sequence[Record], dna: str, proteins: str) -> list[Pair]:
-    """Pairs of genes, of the file ``dna``, and their proteins in another file; see `read_genes`."""
+def _given(genes: Sequence[Record], dna: str, proteins: str) -> tuple[list[Pair], list[str]]:
+    """Pairs of genes, of the file ``dna``, and their proteins in another file, and notes; see
+    `read_genes`.
+    """
     given = {record.name: record for record in read_fasta(proteins, protein_of, empty=True)}
     names = [record.name for record in genes]
     for missing, what, where in (
@@ -186,12 +187,10 @@ def _given(genes: Sequence[Record], dna: str, proteins: str) -> list[Pair]:
             )
     pairs = [(gene.sequence, given[gene.name].sequence) for gene in genes]
     odd = [name for name, (bases, made) in zip(names, pairs, strict=True) if made != protein(bases)]
-    if odd:
-        note(
-            f"{proteins}: the protein of {odd[0]}{and_more(odd)} is not what the standard genetic code gives from the first ATG"
-            " on; it is taken as it is"
-        )
-    return pairs
+    if not odd:
+        return pairs, []
+    told = "is not what the standard genetic code gives from the first ATG on; it is taken as it is"
+    return pairs, [f"{proteins}: the protein of {odd[0]}{and_more(odd)} {told}"]
 
 
 def to_fasta(title: str, sequence: str) -> str:

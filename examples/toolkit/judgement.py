@@ -127,7 +127,10 @@ class Evaluates(Program):
                 written = [each.translate(sources, where=f"{name} sentence", **how) for each in (ours, *theirs)]
                 judged: dict[str, Any] = {"details": details, "words": words}
                 if against:
-                    judged |= {"against": (options.against, written[1]), "cased": theirs[0].lower_case == ours.lower_case}
+                    judged |= {
+                        "against": (options.against, written[1]),
+                        "cased": theirs[0].lower_case == ours.lower_case,
+                    }
                 elif also:
                     judged["seeds"] = {one.settings.seed: made for one, made in zip((run, *also), written, strict=True)}
                 title = ", ".join(filter(None, [name, counted(len(pairs), "sentence") + remark, told(how)]))

@@ -228,24 +228,27 @@ def test_bad_proteins(text, message):
         protein_of(text, "p")
 
 
-def test_proteins_of_the_same_names(tmp_path, capsys):
+def test_proteins_of_the_same_names(tmp_path):
     dna, proteins = tmp_path / "dna.fa", tmp_path / "proteins.fa"
     dna.write_text(">a\nATGAAATAA\n>b\nCATGTGATAA\n>c\nATGAAATAA\n", encoding="utf-8")
-    assert read_genes(str(dna), None) == [("atgaaataa", "MK"), ("catgtgataa", "M")]
-    assert capsys.readouterr().err == f"note: {dna}: of 3 sequences 1 repeats another; copies are left out\n"
+    note = f"{dna}: of 3 sequences 1 repeats another; copies are left out"
+    assert read_genes(str(dna), None) == ([("atgaaataa", "MK"), ("catgtgataa", "M")], (note,))
     proteins.write_text(">b other code\nMW\n>a\nMK*\n>c\nMK\n", encoding="utf-8")
-    assert read_genes(str(dna), str(proteins)) == [("atgaaataa", "MK"), ("catgtgataa", "MW")]
-    assert "the protein of b is not what the standard genetic code gives" in capsys.readouterr().err
+    pairs, notes = read_genes(str(dna), str(proteins))
+    assert pairs == [("atgaaataa", "MK"), ("catgtgataa", "MW")]
+    assert "the protein of b is not what the standard genetic code gives" in notes[0]
+    assert "copies stay in one part, and those with the same protein, 1, are left out" in notes[1]
     proteins.write_text(">b\nMW\n>a\nMK\n>c\nMW\n", encoding="utf-8")
-    assert len(read_genes(str(dna), str(proteins))) == 3
-    assert "of 3 sequences 1 repeats another; copies stay in one part, and all are kept" in capsys.readouterr().err
+    pairs, notes = read_genes(str(dna), str(proteins))
+    assert len(pairs) == 3
+    assert "of 3 sequences 1 repeats another; copies stay in one part, and all are kept" in notes[1]
     proteins.write_text(dna.read_text(encoding="utf-8"), encoding="utf-8")
     with pytest.raises(UserError, match=re.escape(f"{proteins} line 1, a: this looks like DNA, not like its protein")):
         read_genes(str(dna), str(proteins))
     proteins.write_text(
         ">a\nA\n>b\nGCT\n>c\nTAG\n", encoding="utf-8"
     )  # as short as proteins are, and so taken for some
-    assert [made for _, made in read_genes(str(dna), str(proteins))] == ["A", "GCT", "TAG"]
+    assert [made for _, made in read_genes(str(dna), str(proteins))[0]] == ["A", "GCT", "TAG"]
     proteins.write_text(">b\nMW\n", encoding="utf-8")
     with pytest.raises(UserError, match=re.escape("has no protein of a (and 1 more)")):
         read_genes(str(dna), str(proteins))
@@ -254,14 +257,14 @@ def test_proteins_of_the_same_names(tmp_path, capsys):
         read_genes(str(dna), str(proteins))
 
 
-def test_an_empty_protein_is_written_and_read(tmp_path, capsys):
+def test_an_empty_protein_is_written_and_read(tmp_path):
     dna, proteins = tmp_path / "dna.fa", tmp_path / "proteins.fa"
     dna.write_text(">a\nCCC\n>b\nATGAAA\n", encoding="utf-8")
-    pairs = read_genes(str(dna), None)
-    assert f"{dna}: empty proteins: 1 of 2, where no start, ATG, is found" in capsys.readouterr().err
+    pairs, notes = read_genes(str(dna), None)
+    assert notes[0].startswith(f"{dna}: empty proteins: 1 of 2, where no start, ATG, is found")
     proteins.write_text("".join(map(to_fasta, "ab", ("", "MK"))), encoding="utf-8")
-    assert read_genes(str(dna), str(proteins)) == pairs == [("ccc", ""), ("atgaaa", "MK")]
-    assert capsys.readouterr().err == f"note: {proteins}: empty proteins: 1 of 2\n"
+    assert pairs == [("ccc", ""), ("atgaaa", "MK")]
+    assert read_genes(str(dna), str(proteins)) == (pairs, (f"{proteins}: empty proteins: 1 of 2",))
 
 
 def test_genes_without_a_start_teach_nothing(tmp_path, capsys):
@@ -269,10 +272,7 @@ def test_genes_without_a_start_teach_nothing(tmp_path, capsys):
     arguments = "train", "--data", tmp_path / "none.fa", "--out", tmp_path / "run"
     assert call(*arguments) == 2
     told = capsys.readouterr().err
-    assert (
-        "empty proteins: 30 of 30" in told
-        and "is empty, since none has a start, ATG; there is nothing to learn" in told
-    )
+    assert "the protein of each of 28 genes to train on is empty, since none has a start, ATG; there is" in told
 
 
 def test_a_long_gene_has_no_picture(monkeypatch, capsys):

@@ -6,39 +6,26 @@ A mutant is the op with one place of one rule, kernel or definition changed (see
 
 from __future__ import annotations
 
-import inspect
-import linecache
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minitensor.engine.fused import Fused
-from minitensor.engine.gradient import grad
 from minitensor.engine.op import Op
-from minitensor.engine.tensor import Tensor
 from minitensor.testing.adapters import adapt
-from minitensor.testing.arguments import as_inputs, split
-from minitensor.testing.check import check_op
-from minitensor.testing.gradients import gradcheck, gradgradcheck
+from minitensor.testing.mutant_judge import Judge
+from minitensor.testing.mutated_ops import mutated
 from minitensor.testing.planted import changed, planted
-from minitensor.testing.problem import Problem, generator, name_of
-from minitensor.testing.rewriting import KEPT, KINDS, UNSUMMED, changes, unsummed
-from minitensor.testing.sources import made_of, names_used, tree_of
+from minitensor.testing.problem import name_of
+from minitensor.testing.rewriting import KINDS
 
 __all__ = ["Mutant", "Mutants", "mutants"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
-
-ALIKE = 1e-8  # what rounding may change, as a share of the largest element
-MORE = 40  # inputs, beside those of the check, on which a mutant must equal the op to be called equivalent
-USUAL = 12  # elements of the inputs that are tried first
-TRIES = 4  # inputs on which a mutant is checked by themselves, before all are
-NOTHING = "derivative was compared"  # a check that says so has caught nothing
 
 
 @dataclass
@@ -158,23 +145,18 @@ def mutants(
     started = time.process_time()
     plain = changed(op, kernels={"any": op.kernels["any"]}) if isinstance(op, Fused) and op.kernels else changed(op)
     with planted(op, plain):
-        net = _Net(function or op, inputs, keywords, wanted, order, examples, seed, name or op.name, options)
-        net.check()
         report = Mutants(name or op.name)
-        net.op, net.plain = op, plain
-        _run(net, op, _chosen(list(_mutants_of(op, report.op)), limit), report)
-    report.compared, report.seconds = net.compared, time.process_time() - started
+        judge = Judge(function or op, inputs, keywords, wanted, order, examples, seed, report.op, options)
+        judge.check()
+        judge.op, judge.plain = op, plain
+        made = [(Mutant(report.op, part, kind, diff), copy) for copy, part, kind, diff in mutated(op)]
+        # Around them stands the op itself, with its kernel for all devices alone.
+        for mutant, copy in _chosen(made, limit):
+            with np.errstate(all="ignore"), planted(op, copy):
+                mutant.outcome, mutant.said = judge.outcome()
+            report.all.append(mutant)
+    report.compared, report.seconds = judge.compared, time.process_time() - started
     return report
-
-
-def _run(net, op, chosen, report):
-    """Judge each mutant in turn. Around them stands the op itself, with its kernel for all devices
-    alone.
-    """
-    for mutant, copy in chosen:
-        with np.errstate(all="ignore"), planted(op, copy):
-            mutant.outcome, mutant.said = net.judge()
-        report.all.append(mutant)
 
 
 def _chosen(made, limit):
@@ -187,308 +169,3 @@ def _chosen(made, limit):
         turns[mutant.kind] += 1
         places.append((turns[mutant.kind], KINDS.index(mutant.kind), place))
     return [made[place] for place in sorted(place for _, _, place in sorted(places)[:limit])]
-
-
-# --- mutants of an op -----------------------------------------------------------------------------
-
-
-def _mutants_of(op, name):
-    """Pairs of a ``Mutant`` and the changed copy of the op."""
-    for part, function, arrays, recorded, install in _parts(op):
-        for changing, target in [(part, function), *((f"{part}, {h.__name__}", h) for h in _helpers(function))]:
-            tree, filename = tree_of(target)
-            lines = linecache.getlines(filename)
-            made = list(changes(tree, arrays if target is function else (), recorded))
-            if target is function and isinstance(op, Op) and op.arity > 1:
-                made += unsummed(tree, f"{part.rpartition(' ')[2]}_shape")
-            for change in made:
-                try:
-                    mutated = made_of(target, change.tree, {KEPT: _constant, UNSUMMED: _slice})
-                except SyntaxError:  # no program, and so no mutant
-                    continue
-                if target is not function:
-                    mutated = _rebound(function, {target.__name__: mutated})
-                yield Mutant(name, changing, change.kind, change.diff(lines)), install(mutated)
-
-
-def _parts(op):
-    """``(words, function, parameters that hold arrays, whether it runs on Tensors, function from a
-    mutant to the changed op)`` for each function of the op whose faults a check should see.
-    """
-    if isinstance(op, Op):
-        for i, rule in enumerate(op.rules or ()):
-            if isinstance(rule, FunctionType):
-                names = inspect.signature(rule).parameters
-                arrays = tuple(n for n in ("g", "out", *op.inputs) if n in names)
-
-                def install(mutant, i=i):
-                    return changed(op, rules=(*op.rules[:i], mutant, *op.rules[i + 1 :]))
-
-                yield f"the rule of {op.inputs[i]}", rule, arrays, True, install
-        return
-    if "any" in op.kernels:
-        kernel, takes_needs = op.kernels["any"]
-        yield "the kernel", kernel, op.inputs, False, lambda mutant: changed(op, kernels={"any": (mutant, takes_needs)})
-    # A definition that is another op, or wrapped, has no source of its own.
-    if isinstance(op.definition, FunctionType):
-        yield "the definition", op.definition, op.inputs, True, lambda mutant: changed(op, definition=mutant)
-
-
-def _helpers(function):
-    """The functions of the same file that ``function`` calls, and those that these call."""
-    found: dict[str, FunctionType] = {}
-    waiting = [function]
-    while waiting:
-        for name in sorted(names_used(waiting.pop().__code__)):
-            value = function.__globals__.get(name)
-            if isinstance(value, FunctionType) and value.__globals__ is function.__globals__ and name not in found:
-                if value is not function and not hasattr(value, "__wrapped__") and "check" not in name:
-                    found[name] = value
-                    waiting.append(value)
-    return list(found.values())
-
-
-def _rebound(function, replaced):
-    """``function`` with ``replaced`` in place of the functions of these names, wherever its file
-    calls them.
-    """
-    names = dict(function.__globals__)
-
-    def moved(one):
-        made = FunctionType(one.__code__, names, one.__name__, one.__defaults__, one.__closure__)
-        made.__kwdefaults__ = one.__kwdefaults__
-        return made
-
-    for name, value in function.__globals__.items():
-        if isinstance(value, FunctionType) and value.__globals__ is function.__globals__:
-            names[name] = moved(value)
-    names.update(replaced)
-    return moved(function)
-
-
-def _constant(value):
-    """``value``, of which no derivative is taken."""
-    return Tensor(value._array) if isinstance(value, Tensor) else value
-
-
-def _slice(value, shape):
-    """``value`` cut down to ``shape``, where it should have been summed."""
-    while getattr(value, "ndim", 0) > len(shape):
-        value = value[0]
-    if getattr(value, "ndim", None) != len(shape):
-        return value
-    return value[tuple(slice(0, 1) if n == 1 else slice(None) for n in shape)]
-
-
-# --- the net --------------------------------------------------------------------------------------
-
-
-class _Net:
-    """``check_op`` of one function, and what the right op gives on the inputs that it draws."""
-
-    def __init__(self, function, inputs, keywords, wanted, order, examples, seed, name, options):
-        self.op = self.plain = function
-        self.function, self.inputs, self.keywords, self.wanted = function, inputs, dict(keywords or {}), wanted
-        self.order, self.name, self.seed = order, name, seed
-        self.options = {"order": order, "wanted": wanted, "seed": seed, "name": name, **options}
-        self.examples = examples
-        self.cases = sorted(_drawn(inputs, examples, seed), key=lambda case: abs(_size(case) - USUAL))
-        self.right = [self.results(case) for case in self.cases]
-        self.more: list | None = None
-        self.kinks: dict[int, bool] = {}
-        self.compared = 0
-
-    def check(self):
-        """The check of all inputs."""
-        return check_op(self.function, self.inputs, keywords=self.keywords, examples=self.examples, **self.options)
-
-    def judge(self):
-        """``(outcome, words)`` of the mutant that is planted now."""
-        raised, different = [], []
-        for k, (case, right) in enumerate(zip(self.cases, self.right)):
-            if isinstance(right, Exception):
-                continue
-            found = self.results(case)
-            if isinstance(found, Exception):
-                raised.append((k, found))
-            elif not _alike(found, right):
-                different.append(k)
-                if len(different) <= TRIES and (said := self.complaint(k)):
-                    return "caught", said
-        if raised and len(raised) == sum(
-            _size(c) > 0 for c, r in zip(self.cases, self.right) if not isinstance(r, Exception)
-        ):
-            return "crashed", f"{type(raised[0][1]).__name__}: {raised[0][1]}"
-        for k, _ in raised[:TRIES]:
-            if said := self.complaint(k):
-                return "caught", said
-        if not different and not raised and self.equals_elsewhere():
-            return "equivalent", ""
-        try:
-            self.check()
-        except Exception as error:
-            return "caught", str(error)
-        if different and not raised and all(map(self.at_kink, different)):
-            return "kink", ""
-        return "survived", ""
-
-    def complaint(self, k):
-        """What ``check_op`` says of the ``k``-th input, "" if it passes."""
-        try:
-            check_op(self.function, self.cases[k], keywords=self.keywords, **self.options)
-        except AssertionError as error:
-            return "" if NOTHING in str(error) else str(error)
-        except Exception as error:
-            return str(error)
-        return ""
-
-    def at_kink(self, k):
-        """Whether the op has kinks at the ``k``-th input, in its value or its gradient."""
-        if k not in self.kinks:
-            options = {"keywords": self.keywords, "wanted": self.wanted, "seed": self.seed}
-            case, at_end = split(self.function, self.cases[k], self.keywords)
-            options["keywords"] = {**self.keywords, **(at_end or {})}
-            with planted(self.op, self.plain):
-                self.kinks[k] = any(
-                    _has_kinks(check, self.function, case, options) for check in (gradcheck, gradgradcheck)
-                )
-        return self.kinks[k]
-
-    def equals_elsewhere(self):
-        """Whether the mutant gives what the op gives on many more inputs, near and far."""
-        if self.more is None:
-            drawn = _drawn(self.inputs, MORE, self.seed + 1)
-            part = [case for case in drawn if _size(case)][: MORE // 4]
-            cases = [*drawn, *(_scaled(case, s) for s in (1e-3, 10.0, 100.0) for case in part)]
-            cases += [_with(case, value) for value in (0.0, 1.0) for case in part]
-            with planted(self.op, self.plain):
-                self.more = [(case, self.results(case)) for case in cases]
-            self.compared = len(self.cases) + len(self.more)
-        return all(_alike(self.results(case), right) for case, right in self.more)
-
-    def results(self, case):
-        """Outputs and all derivatives at one input, as arrays; or the error."""
-        try:
-            return self.derivatives(case)
-        except Exception as error:
-            return error
-
-    def derivatives(self, case):
-        case, at_end = split(self.function, case, self.keywords)
-        named = {**self.keywords, **(at_end or {})}
-        found = []
-        for dtype in (np.float64, np.float32):
-            problem = Problem(self.function, case, named, self.wanted, dtype=dtype, name=self.name)
-            rng = generator(self.seed)
-            outputs = problem.evaluate()
-            found += outputs
-            cotangents = problem.cotangents(outputs, rng)
-            if not any(c is not None and c.size for c in cotangents) or not problem.wanted or self.order == 0:
-                continue
-            found += problem.gradients(cotangents)
-            if dtype == np.float64 and self.order > 1:
-                found += self.second(problem, cotangents, rng)
-                if len(problem.wanted) > 1:
-                    found += [g for i in problem.wanted for g in problem.gradients(cotangents, wanted=[i])]
-        return found
-
-    def second(self, problem, cotangents, rng):
-        """The recorded gradients and their derivatives."""
-        outputs, leaves = problem.record()
-        seeds = [None if c is None else Tensor(c).requires_grad_() for c in cotangents]
-        first = problem.pull(outputs, leaves, seeds, create_graph=True)
-        pairs = [(g, Tensor(rng.standard_normal(g.shape))) for g in first if g.node is not None]
-        ends = [*leaves, *(s for s in seeds if s is not None)]
-        if not pairs:
-            return [*(g._array for g in first), *(np.zeros(e.shape) for e in ends)]
-        found = grad([g for g, _ in pairs], ends, [c for _, c in pairs], allow_unused=True)
-        return [
-            *(g._array for g in first),
-            *(np.zeros(e.shape) if g is None else g._array for g, e in zip(found, ends)),
-        ]
-
-
-def _has_kinks(check, function, case, options):
-    try:
-        return check(function, case, **options).kinks > 0
-    except AssertionError as error:
-        return "is at a kink" in str(error)  # every one of them
-
-
-def _alike(found, right):
-    """Whether two lists of arrays are equal to rounding. A float32 result counts to its own, and a
-    small one may be what is left of numbers as large as the largest: the float64 ones tell.
-    """
-    if isinstance(right, Exception):
-        return True  # nothing to compare with
-    if isinstance(found, Exception) or len(found) != len(right):
-        return False
-    singles = [np.abs(b[np.isfinite(b)]).max(initial=0.0) for b in right if b.dtype == np.float32]
-    top = max(singles, default=0.0)
-    for a, b in zip(found, right):
-        if a.shape != b.shape or a.dtype != b.dtype:
-            return False
-        if np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
-            continue
-        if a.dtype.kind != "f":
-            return False
-        finite = np.isfinite(b)
-        if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
-            return False
-        bound = ALIKE * np.abs(b[finite]).max(initial=0.0) if a.dtype == np.float64 else 1e-4 * top
-        if (np.abs(a[finite] - b[finite]) > bound).any():
-            return False
-    return True
-
-
-def _drawn(inputs, count, seed):
-    """The inputs that ``check_op`` draws with this seed, each a list; or the given ones."""
-    inputs = inputs if hasattr(inputs, "example") else as_inputs(inputs)
-    if isinstance(inputs, list):
-        if not any(hasattr(value, "example") for value in inputs):
-            return [inputs]
-        from hypothesis import strategies as st
-
-        drawing = [value if isinstance(value, st.SearchStrategy) else st.just(value) for value in inputs]
-        inputs = st.tuples(*drawing).map(list)
-    import hypothesis as hy
-
-    cases: list = []
-
-    @hy.settings(
-        max_examples=count,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(hy.HealthCheck),
-        phases=(hy.Phase.generate,),
-    )
-    @hy.seed(seed)
-    @hy.given(inputs)
-    def draw(case):
-        cases.append(list(case) if isinstance(case, (list, tuple)) else [case])
-
-    draw()
-    return cases
-
-
-def _scaled(case, factor):
-    """A case whose floating inputs are ``factor`` times as large."""
-    return [
-        value * factor if isinstance(value, (np.ndarray, Tensor)) and value.dtype.kind == "f" else value
-        for value in case
-    ]
-
-
-def _with(case, number):
-    """A case with ``number`` in every other place of its floating inputs."""
-    changed = []
-    for value in case:
-        if isinstance(value, (np.ndarray, Tensor)) and value.dtype.kind == "f":
-            value = np.array(value.data if isinstance(value, Tensor) else value, order="C")
-            value.reshape(-1)[::2] = number
-        changed.append(value)
-    return changed
-
-
-def _size(case):
-    return sum(int(np.prod(value.shape)) for value in case if isinstance(value, (np.ndarray, Tensor)))

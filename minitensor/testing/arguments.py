@@ -15,7 +15,8 @@ from minitensor.engine.trees import leaves_of
 from minitensor.testing.adapters.signatures import binds, names_all, signature_of, takes_keywords
 
 __all__ = [
-    "about_lists", "array_of", "as_choice", "as_inputs", "as_ours", "as_reference", "check_given", "holds_arrays", "note", "split",
+    "about_lists", "array_of", "as_choice", "as_inputs", "as_ours", "as_reference", "check_given", "drawn_list", "holds_arrays",
+    "note", "split",
 ]  # fmt: skip
 
 
@@ -206,3 +207,10 @@ def holds_arrays(value):
         return any(map(holds_arrays, value.values() if isinstance(value, dict) else value))
     value = as_ours(value)
     return isinstance(value, (Tensor, np.ndarray)) and is_floating(value.dtype)
+
+
+def drawn_list(inputs):
+    """A strategy of lists from a list some of whose items are strategies."""
+    from hypothesis import strategies as st
+
+    return st.tuples(*[value if isinstance(value, st.SearchStrategy) else st.just(value) for value in inputs]).map(list)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from minitensor.testing import promises
 from minitensor.testing.adapters import Adapted, adapt
 from minitensor.testing.adapters.detect import OURS, libraries_of
-from minitensor.testing.arguments import as_inputs, as_reference, check_given, note, split
+from minitensor.testing.arguments import as_inputs, as_reference, check_given, drawn_list, note, split
 from minitensor.testing.collected import collected
 from minitensor.testing.cotangents import check_cotangents, check_linear
 from minitensor.testing.forms import Turns
@@ -121,7 +121,7 @@ def check_op(
                 raise
             turns.pass_on(problem)
 
-    drawing = _drawn_list(inputs) if isinstance(inputs, list) and len(plain) < len(inputs) else inputs
+    drawing = drawn_list(inputs) if isinstance(inputs, list) and len(plain) < len(inputs) else inputs
     if isinstance(drawing, list):
         check(drawing)
     else:
@@ -174,13 +174,6 @@ def _drawn_varied(strategy, change):
     from hypothesis import strategies as st
 
     return st.tuples(strategy, st.integers(0, 2**16)).map(lambda pair: change(pair[0], generator(pair[1])))
-
-
-def _drawn_list(inputs):
-    """A strategy of lists from a list some of whose items are strategies."""
-    from hypothesis import strategies as st
-
-    return st.tuples(*[value if isinstance(value, st.SearchStrategy) else st.just(value) for value in inputs]).map(list)
 
 
 def _check_case(problem, first, second, narrow, *, reference, order, rtol, atol, complex_step, seed):

@@ -6,7 +6,7 @@ import numpy as np
 
 from minitensor.engine.gradient import grad
 from minitensor.engine.tensor import Tensor
-from minitensor.testing.arguments import as_inputs, split
+from minitensor.testing.arguments import as_inputs, drawn_list, split
 from minitensor.testing.check import check_op
 from minitensor.testing.gradients import gradcheck, gradgradcheck
 from minitensor.testing.planted import planted
@@ -185,10 +185,7 @@ def _drawn(inputs, count, seed):
     if isinstance(inputs, list):
         if not any(hasattr(value, "example") for value in inputs):
             return [inputs]
-        from hypothesis import strategies as st
-
-        drawing = [value if isinstance(value, st.SearchStrategy) else st.just(value) for value in inputs]
-        inputs = st.tuples(*drawing).map(list)
+        inputs = drawn_list(inputs)
     import hypothesis as hy
 
     cases: list = []

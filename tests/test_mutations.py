@@ -110,8 +110,9 @@ def plant(monkeypatch):
 
 
 def caught(row):
-    """The message with which ``check_op`` refuses the row's op: of the first example that fails, for
-    to shrink it takes four times as long, and is tested in test_testing.py.
+    """The message with which ``check_op`` refuses the row's op: of the first example that fails.
+
+    To shrink it takes three times as long, and is tested in test_testing.py.
     """
     with pytest.MonkeyPatch.context() as patch, pytest.raises(AssertionError) as error:
         patch.setattr(check, "PHASES", ("generate",))

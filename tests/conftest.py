@@ -20,7 +20,7 @@ import streams  # noqa: E402
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-# As many examples as find what a hundred find, but for the rare; of these each run draws others.
+# Examples of a test that names no number of its own.
 EXAMPLES = 100 if os.environ.get("MINITENSOR_THOROUGH") else 40
 hypothesis.settings.register_profile("local", deadline=None, max_examples=EXAMPLES)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=EXAMPLES, derandomize=True)

@@ -20,8 +20,10 @@ import streams  # noqa: E402
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-hypothesis.settings.register_profile("local", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+# Examples of a test that names no number of its own.
+EXAMPLES = 100 if os.environ.get("MINITENSOR_THOROUGH") else 40
+hypothesis.settings.register_profile("local", deadline=None, max_examples=EXAMPLES)
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=EXAMPLES, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
@@ -65,6 +67,17 @@ def pytest_collection():
         gc.freeze()
         gc.enable()
         streams.find()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path):
+    """Look for examples in the docstrings of those test modules alone that have any: in hundreds of
+    modules the search takes seconds, in each of the processes.
+    """
+    found = yield
+    if file_path.suffix != ".py" or ">>>" in file_path.read_text(encoding="utf-8"):
+        return found
+    return [collector for collector in found if type(collector).__name__ != "DoctestModule"]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -140,7 +140,7 @@ def python(kind, checkout, fresh, request):
         return made, [checkout]
     pip = request.getfixturevalue("pip")
     what = ["--editable", checkout] if kind == "editable" else [request.getfixturevalue("wheel")]
-    pip(made, "install", "--ignore-installed", *what)
+    pip(made, "install", "--no-compile", "--ignore-installed", *what)  # what is imported is compiled then
     return made, []
 
 

@@ -62,7 +62,7 @@ class Settings:
     @classmethod
     def quick(cls) -> Settings:
         """Seconds of work, for the tests."""
-        return cls((2, 12), (1, 3), d_model=8, distance=4, sequences=8, steps=20, batch=8)
+        return cls((2, 12), (1, 3), d_model=8, distance=4, sequences=8, steps=10, batch=8)
 
 
 class Stack(nn.Module):

@@ -75,7 +75,7 @@ class Settings:
     @classmethod
     def quick(cls) -> Settings:
         """Seconds of work, for the tests."""
-        return cls(12, 4, 3, 8, steps=8, batch=8, learning_rates=(1e-2,), seeds=2, sequences=20, rounds=2)
+        return cls(12, 4, 3, 8, steps=4, batch=8, learning_rates=(1e-2,), seeds=2, sequences=20, rounds=2)
 
 
 def count_batch(lengths: np.ndarray) -> Batch:
@@ -121,6 +121,7 @@ def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
     }
 
 
+@cache
 def _shapes(task: str, settings: Settings) -> dict[str, Shape]:
     """The three networks of a task."""
     if task == "recall":

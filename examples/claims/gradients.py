@@ -67,7 +67,7 @@ class Settings:
     @classmethod
     def quick(cls) -> Settings:
         """Seconds of work, for the tests."""
-        return cls(40, 3_000, (0.5, 3.0), sequences=16, steps=150, batch=16, clipping=clipping.Settings.quick())
+        return cls(40, 3_000, (0.5, 3.0), sequences=8, steps=40, batch=16, clipping=clipping.Settings.quick())
 
 
 def cases(gains: tuple[float, ...]) -> list[Case]:

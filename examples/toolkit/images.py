@@ -10,6 +10,7 @@ import gzip
 import math
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,7 @@ def split(images: Images, every: int, seed: int = SPLIT_SEED) -> tuple[Images, I
     return images.take(np.flatnonzero(~chosen)), images.take(np.flatnonzero(chosen))
 
 
+@cache
 def _sklearn_digits() -> Images:
     """1 797 handwritten digits of 8 x 8 pixels (Alpaydin and Kaynak 1998, archive.ics.uci.edu)."""
     found = require("sklearn.datasets", "vision").load_digits()

@@ -70,7 +70,10 @@ def save_figure(figure: Any, path: Path) -> pathlib.Path:
     with warnings.catch_warnings(record=True) as caught:
         warnings.filterwarnings("always", "Glyph .* missing")
         try:
-            figure.savefig(drawn, format=target.suffix[1:] or "png")
+            if target.suffix.lower() in ("", ".png"):
+                figure.canvas.print_png(drawn)  # savefig would go through it all once more before, for the layout
+            else:
+                figure.savefig(drawn, format=target.suffix[1:])
         except ValueError as error:  # a picture that is too large
             raise UserError(f"cannot draw {target}: {error}") from None
     write_whole(target, drawn.getvalue(), "draw")

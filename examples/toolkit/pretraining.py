@@ -146,7 +146,7 @@ def mask_words(tokens: np.ndarray, random: np.ndarray, vocab_size: int, share: f
     chance = (what[places] >> np.uint64(11)) * 2.0**-53  # uniform on [0, 1)
     anything = len(SPECIAL) + (what[places] % np.uint64(vocab_size - len(SPECIAL))).astype(np.int32)
     masked = tokens.copy()
-    masked[places] = np.select([chance < REPLACED[0], chance < REPLACED[1]], [MASK, anything], tokens[places])
+    masked[places] = np.where(chance < REPLACED[0], MASK, np.where(chance < REPLACED[1], anything, tokens[places]))
     return masked, targets
 
 

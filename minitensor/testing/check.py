@@ -21,6 +21,8 @@ from minitensor.testing.wanted import check_each_input_alone, check_pairs_alone
 
 __all__ = ["check_op"]
 
+PHASES = ("generate", "shrink")  # of hypothesis: a run ends with the smallest example that fails
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
@@ -257,7 +259,7 @@ def _checked(check, strategy, examples, known, strata, last):
 
     @hy.settings(
         max_examples=examples, deadline=None, database=None, report_multiple_bugs=False, print_blob=False,
-        suppress_health_check=list(hy.HealthCheck), phases=(hy.Phase.generate, hy.Phase.shrink),
+        suppress_health_check=list(hy.HealthCheck), phases=[hy.Phase[phase] for phase in PHASES],
     )  # fmt: skip
     @hy.seed(seed + 2**32 * strata.rounds)
     @hy.given(strata.examples(strategy))

@@ -32,7 +32,7 @@ def call(*arguments):
 def run(tmp_path_factory):
     """A trained run, for tests that leave it as it is."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    assert call("train", "--out", folder, *TINY, "--batch-size", 32, "--lr", 4e-3, "--epochs", 7) == 0
+    assert call("train", "--out", folder, *TINY, "--batch-size", 64, "--lr", 6e-3, "--epochs", 7) == 0
     return folder
 
 

@@ -83,7 +83,7 @@ def test_translate_sentences_and_files_alike(run, tmp_path, capsys):
 
 def test_translations_do_not_depend_on_their_company(run):
     translator = Translator(Run.open(run, "translate", Settings))
-    sentences = [pair[0] for pair in corpus(seed=2, n_train=8, n_validation=0, n_test=0).train]
+    sentences = [pair[0] for pair in corpus(seed=2, n_train=5, n_validation=0, n_test=0).train]
     for beam in (1, 3):
         together = translator.translate(sentences, beam=beam)
         assert together == [translator.translate([sentence], beam=beam)[0] for sentence in sentences]
@@ -285,7 +285,7 @@ def test_a_killed_run_goes_on_bit_for_bit(data, tmp_path):
     killed.kill()
     assert killed.wait() == (-signal.SIGKILL if os.name == "posix" else 1)
     assert mt.load(last)["position"]["step"] < len(read_log(tmp_path / "whole" / "log.jsonl")) * 10
-    assert call("train", "--resume", "--out", tmp_path / "parts") == 0
+    assert call_unreported("train", "--resume", "--out", tmp_path / "parts") == 0
     assert weights_of(tmp_path / "parts") == weights_of(tmp_path / "whole")
 
 
@@ -321,7 +321,7 @@ def test_ctrl_c_says_how_to_go_on(data, tmp_path):
 # --- recurrent architectures ----------------------------------------------------------------------
 
 SMALL = (
-    "--d-model 16 --hidden 12 --layers 1 --vocab 340 --max-tokens 200 --max-length 50 --dropout 0.1 --warmup 5".split()
+    "--d-model 16 --hidden 12 --layers 1 --vocab 340 --max-tokens 200 --max-length 30 --dropout 0.1 --warmup 5".split()
 )
 LANGUAGES = ["--source", "en", "--target", "fr"]
 
@@ -633,11 +633,3 @@ def test_validation_loss_is_per_token_and_leaves_the_random_state(data):
     whole = task.validation.batch(np.arange(len(task.validation)))
     assert value == pytest.approx(task.loss(whole, whole.tokens).item(), rel=1e-5)
     assert 4 < value < 8  # near log(300) before training
-
-
-def test_the_script_runs_from_anywhere(tmp_path):
-    command = [sys.executable, str(ROOT / "examples/translate.py"), "--help"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""}, capture_output=True, encoding="utf-8"
-    )
-    assert done.returncode == 0 and "train" in done.stdout, done.stderr

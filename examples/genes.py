@@ -78,16 +78,21 @@ class Genes(Program):
         pairs, notes = read_genes(data["path"], data["proteins"])
         made = replace(split_pairs(data["path"], pairs, what="sequence"), notes=notes)
         if not any(protein for _, protein in made.train):
-            why = "is empty" if data["proteins"] else "is empty, since none has a start, ATG"
+            genes = f"each of {counted(len(made.train), 'gene')} to train on"
+            if data["proteins"]:
+                raise UserError(
+                    f"{data['proteins']}: the protein of {genes} is empty; there is nothing to learn: write amino acids behind"
+                    " the names"
+                )
             raise UserError(
-                f"{data['path']}: the protein of each of {counted(len(made.train), 'gene')} to train on {why}; there is"
-                " nothing to learn: give the strand that is read, without introns"
+                f"{data['path']}: the protein of {genes} is empty, since none has a start, ATG; there is nothing to learn:"
+                " give the strand that is read, without introns"
             )
         return made
 
     def load_whole(self, data: Data) -> Corpus:
         name = f"genes of {Path(data['path']).name}"  # some of them may have been trained on
-        pairs, notes = read_genes(data["path"], data["proteins"])
+        pairs, notes = read_genes(data["path"], data["proteins"], whole=True)
         return Corpus([], [], {name: pairs}, notes=notes)
 
     def where(self, data: Data) -> str:

@@ -146,7 +146,9 @@ def rank(encoder: SentenceEncoder, query: str, sentences: Sequence[str]) -> list
 
 def main(arguments: list[str] | None = None) -> int:
     """Rank, print; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("query", nargs="?", type=composed, metavar="QUERY", help="what to look for")
     parser.add_argument("sentences", nargs="*", type=composed, metavar="SENTENCE", help="where to look")
     parser.add_argument(

@@ -139,8 +139,8 @@ def conclusion(numbers: dict[str, Any]) -> str:
     fall = cached[0] / cached[-1]
     words = (
         f"At T = {lengths[-1]} the Transformer trains on {training[-1]:,.0f} tokens a second and writes {cached[-1]:,.0f}: "
-        f"training is {ratio[-1]:.1f} times as fast, though it does three times the work (at T = {lengths[0]} {ratio[0]:.1f} "
-        f"times). Reading a prompt is {reading[-1] / cached[-1]:.0f} times as fast as writing. "
+        f"training is {ratio[-1]:.1f} times as fast, though it does three times the work; at T = {lengths[0]} it is "
+        f"{ratio[0]:.1f} times as fast. Reading a prompt is {reading[-1] / cached[-1]:.0f} times as fast as writing. "
     )
     if gain[-1] > gain[0]:
         costs = ", so that it costs time there" if gain[-1] < 1 else " (below 1 it costs time)" if gain[0] < 1 else ""

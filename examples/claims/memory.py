@@ -170,20 +170,28 @@ def _reaches(task: str, numbers: dict[str, Any]) -> dict[str, int]:
     return {kind: reach(run["accuracy"], distances) for kind, run in numbers["runs"][task].items()}
 
 
+def _gates(recall: dict[str, int]) -> str:
+    """Whose gates reach further than the RNN."""
+    gain = [kind for kind in ("lstm", "gru") if recall[kind] > recall["rnn"]]
+    if len(gain) != 1:
+        return f"gates {'lengthen' if gain else 'do not lengthen'} what can be learnt"
+    (rest,) = {"lstm", "gru"} - {*gain}
+    return f"the gates of the {NAMES[gain[0]]} lengthen what can be learnt, those of the {NAMES[rest]} do not"
+
+
 def conclusion(numbers: dict[str, Any]) -> str:
     """How far each network reaches in each task, and what that says about gates, curricula and
     attention.
     """
     recall, curriculum, copy = (_reaches(task, numbers) for task in TASKS)
-    gates = "lengthen" if max(recall["lstm"], recall["gru"]) > recall["rnn"] else "do not lengthen"
     helped = [f"the {NAMES[kind]}" for kind in KINDS if curriculum[kind] > recall[kind]]
     learning = f"what limits {listed(helped)} is learning, not memory" if helped else "no network reaches further"
     state = max(copy[kind] for kind in KINDS if kind != "transformer")
     attention = "outlasts" if copy["transformer"] > state else "does not outlast"
     near = {task: distances[0] for task, distances in numbers["distances"].items()}
     return (
-        f"With at least {ENOUGH:.0%} right, one symbol is recalled {_told(recall, near['recall'])}: gates {gates} what can be "
-        f"learnt. Where shorter distances are trained along, {_told(curriculum, near['curriculum'])}: {learning}. "
+        f"With at least {ENOUGH:.0%} right, one symbol is recalled {_told(recall, near['recall'])}: {_gates(recall)}. "
+        f"Where shorter distances are trained along, {_told(curriculum, near['curriculum'])}: {learning}. "
         f"{numbers['n_copied']} symbols are copied {_told(copy, near['copy'])}: after at most as many updates attention "
         f"{attention} a state of fixed size."
     )

@@ -46,8 +46,8 @@ def mean_interval(differences: np.ndarray, seed: int = 0) -> tuple[float, float]
 
 
 def student_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the mean that further values would have, if they are as normally
-    distributed as these: of the seeds of a training.
+    """The 95 % interval of the mean of a normal distribution from which these values are, such as
+    the figures of all seeds of a training from those of a few: of 100 such intervals 95 hold it.
 
         mean +- t sqrt(sum (x - mean)^2 / (n - 1) / n)      t of n - 1 degrees of freedom
 

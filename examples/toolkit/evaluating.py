@@ -5,7 +5,7 @@ as text, and as a page.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 
 import numpy as np
@@ -38,6 +38,7 @@ class Evaluation:
     compared: Table | None = None
     tables: Sequence[Table] = ()
     worst: Sequence[Line] = field(default=(), repr=False)
+    whose: str = ""  # the tables and sentences are, if several systems were judged: ", of seed 1"
 
     def tell(self, details: bool = True) -> None:
         """Print it; with ``details`` also the tables, and a few of the worst sentences."""
@@ -46,7 +47,7 @@ class Evaluation:
             print()
             print_table(table)
         if details and self.worst:
-            print("\nthe worst sentences, by chrF:")
+            print(f"\nthe worst sentences, by chrF{self.whose}:")
         for line in self.worst[: SHOWN if details else 0]:
             print(f"  {line.number}: {line.source}\n    = {line.translation}\n    reference: {line.reference}")
 
@@ -66,10 +67,10 @@ def evaluation(
     """Judge the translations of test pairs from the first of ``languages`` into the second.
 
     against: the name of another system, and its translations. seeds: of a training that was
-    repeated the translations by seed, these among them, for the mean of their scores. cased: False
-    if one of the two systems writes lower case alone, so that they are compared by nothing else.
-    details: also the tables, of which those by the frequency of words need the ``words`` of the
-    training pairs, source and target, and the worst sentences.
+    repeated the translations by seed, these the first among them, for the mean of their scores.
+    cased: False if one of the two systems writes lower case alone, so that they are compared by
+    nothing else. details: also the tables, of which those by the frequency of words need the
+    ``words`` of the training pairs, source and target, and the worst sentences.
     """
     references = [reference for _, reference in pairs]
     source, target = languages
@@ -86,18 +87,23 @@ def evaluation(
     tables = [by_length(lines, source, target)]
     if words:
         tables += [by_rarest_word(lines, words[0], target), words_found(lines, words[1])]
-    return Evaluation(title, scores, compared, tables, worst(lines, KEPT))
+    whose = f", of seed {next(iter(seeds))}" if seeds else ""
+    tables = [replace(table, title=table.title + whose) for table in tables]
+    return Evaluation(title, scores, compared, tables, worst(lines, KEPT), whose)
 
 
 def mean_of_seeds(seeds: Mapping[int, Sequence[str]], references: Sequence[str], language: str) -> Table:
-    """A row for each score: of each seed's translations, their mean, and its `student_interval`."""
+    """A row for each score: of each seed's translations, their mean, and its `student_interval`,
+    cut to 0 and 100; none where all are equal, which says nothing of how far others are.
+    """
     found = [score(translations, references, language) for translations in seeds.values()]
     rows = []
     for field_name, name in NAMES.items():
         values = [getattr(scores, field_name).value for scores in found]
         low, high = student_interval(values)
-        rows.append([name, *(f"{value:.2f}" for value in (*values, np.mean(values))), f"[{low:.2f}, {high:.2f}]"])
-    columns = ["", *(f"seed {seed}" for seed in seeds), "mean", "95 % of seeds"]
+        between = f"[{max(0.0, low):.2f}, {min(100.0, high):.2f}]" if len(set(values)) > 1 else ""
+        rows.append([name, *(f"{value:.2f}" for value in (*values, np.mean(values))), between])
+    columns = ["", *(f"seed {seed}" for seed in seeds), "mean", "95 % interval"]
     return Table(f"the mean of {counted(len(seeds), 'training')}", columns, rows)
 
 
@@ -115,7 +121,7 @@ def _section(evaluation: Evaluation) -> Iterator[str]:
         yield from (_row(cells, "td") for cells in table.rows)
         yield "</table></div>"
     if evaluation.worst:
-        yield "<h3>the worst sentences, by chrF</h3>"
+        yield f"<h3>the worst sentences, by chrF{escape(evaluation.whose)}</h3>"
     for line in evaluation.worst:
         said = {
             f"{line.number}": line.source, "translation": line.translation, "reference": line.reference,

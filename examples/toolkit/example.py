@@ -65,7 +65,7 @@ class Example:
 
     def notes(self, loaded: Any) -> Sequence[str]:
         """What became of the lines of a file, such as copies that were left out: printed when a
-        training begins, and before a test.
+        training begins, and before a test; not if the data are refused.
         """
         return ()
 

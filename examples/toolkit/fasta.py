@@ -140,10 +140,10 @@ def _about_amino_acid(text: str, letter: str) -> str:
     return f"the {len(AMINO_ACIDS)} amino acids are {AMINO_ACIDS}"
 
 
-def read_genes(dna: str, proteins: str | None) -> tuple[list[Pair], tuple[str, ...]]:
+def read_genes(dna: str, proteins: str | None, whole: bool = False) -> tuple[list[Pair], tuple[str, ...]]:
     """Pairs (DNA, protein) of a file of DNA, and notes on them: the proteins of the same names in
     another file, or what follows from the genetic code. A pair that is there several times is there
-    once.
+    once. whole: all are to be tested by, and there are no parts.
 
     The notes tell of what is there again, of empty proteins, and of proteins that the code does not
     give; the latter two are kept. Raises UserError for what `read_fasta` refuses, for a name that
@@ -158,7 +158,7 @@ def read_genes(dna: str, proteins: str | None) -> tuple[list[Pair], tuple[str, .
     kept = list(dict.fromkeys(pairs))
     different, left_out = len({bases for bases, _ in pairs}), len(pairs) - len(kept)
     again = "protein" if proteins else ""
-    notes += copies_note(dna, "sequence", len(genes), different, again, left_out, not proteins)
+    notes += copies_note(dna, "sequence", len(genes), different, again, left_out, whole or not proteins)
     empty = sum(not made for _, made in kept)
     if empty:
         why = "" if proteins else ", where no start, ATG, is found; is it the strand that is read, without introns?"

@@ -58,9 +58,11 @@ class Evaluates(Program):
         made.add_argument(
             "--also",
             nargs="+",
+            action="extend",
             type=console.path,
             metavar="RUN",
-            help="runs that differ by their --seed alone: the mean of the scores of all, with its 95 %% interval",
+            help="runs that differ by their --seed alone: the mean of the scores of all, with its 95 %% interval (of two it"
+            " says next to nothing)",
         )
         made.add_argument(
             "--details",
@@ -124,7 +126,10 @@ class Evaluates(Program):
                     remark += more
                 sources, references = zip(*pairs, strict=True)
                 advise_tokenisation(references, target)
-                written = [each.translate(sources, where=f"{name} sentence", **how) for each in (ours, *theirs)]
+                written = []
+                for each, its in zip((ours, *theirs), (run, *([against] if against else also)), strict=True):
+                    where = f"{its.folder}: {name} sentence" if theirs else f"{name} sentence"
+                    written.append(each.translate(sources, where=where, **how))
                 judged: dict[str, Any] = {"details": details, "words": words}
                 if against:
                     judged |= {

@@ -56,12 +56,15 @@ class Program(Life):
 
     def _parser(self) -> argparse.ArgumentParser:
         parser = argparse.ArgumentParser(
-            description=sys.modules[type(self).__module__].__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+            description=sys.modules[type(self).__module__].__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
         )
         subcommands = parser.add_subparsers(title="subcommands", metavar="COMMAND")
 
         def add(name: str, function: Any, help: str, of_a_run: bool = True) -> argparse.ArgumentParser:
-            made = subcommands.add_parser(name, help=help, description=help)
+            # Not abbreviated: --ff 64 would be --ff-dropout 64.
+            made = subcommands.add_parser(name, help=help, description=help, allow_abbrev=False)
             made.set_defaults(function=function)
             if of_a_run:
                 _add_run(made)

@@ -6,8 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from toolkit.console import UserError
+from toolkit.checkpoints import Checkpoints
+from toolkit.console import UserError, note
+from toolkit.runlog import read_log
 from toolkit.runs import Run
+from toolkit.translation import RECURRENT_ONLY, TRANSFORMER_ONLY
 
 __all__ = ["check_same_recipe"]
 
@@ -16,27 +19,71 @@ FREE = ("seed", "device", "save_every")
 
 
 def check_same_recipe(run: Run, others: Sequence[Run]) -> None:
-    """Raise UserError unless the runs have the same data and settings, and each a seed of its own;
-    it names both runs and what is unlike.
+    """Raise UserError unless all came to their end and have the same data and settings, and each a
+    seed of its own; it names both runs and what is unlike.
+
+    A note tells of runs that ended after other numbers of updates, by --minutes or --patience.
     """
     seeds = {run.settings.seed: run}
     for other in others:
-        if other.about["data"]["fingerprint"] != run.about["data"]["fingerprint"]:
-            raise UserError(f"{other.folder} was trained on other data than {run.folder}: a mean is of one recipe")
-        ours, theirs = _recipe(run), _recipe(other)
-        for name, value in ours.items():
-            if theirs[name] != value:
-                raise UserError(
-                    f"{other.folder} was trained with --{name.replace('_', '-')} {theirs[name]}, {run.folder} with {value}: a"
-                    " mean is of runs that differ by their seed alone"
-                )
+        _check_like(run, other)
         twin = seeds.setdefault(other.settings.seed, other)
         if twin is not other:
             raise UserError(
                 f"{twin.folder} and {other.folder} have the same seed, {other.settings.seed}: give each run once, or train"
                 " another by --seed"
             )
+    if others:
+        for one in (run, *others):
+            if not Checkpoints(one.folder).result.exists():
+                raise UserError(
+                    f"{one.folder} has no result, weights.safetensors, since its training was interrupted: go on by train"
+                    f" --resume --out {one.folder}, or leave it out"
+                )
+        _tell_updates([run, *others])
+
+
+def _check_like(run: Run, other: Run) -> None:
+    """Raise UserError for other languages, data or settings."""
+    ours, theirs = run.about["data"], other.about["data"]
+    for name in ("source", "target"):
+        if ours[name] != theirs[name]:
+            raise UserError(
+                f"{other.folder} was trained with --{name} {theirs[name]}, {run.folder} with --{name} {ours[name]}: a mean is"
+                " of one recipe"
+            )
+    if ours["fingerprint"] != theirs["fingerprint"]:
+        raise UserError(f"{other.folder} was trained on other data than {run.folder}: a mean is of one recipe")
+    its, another = _recipe(run), _recipe(other)
+    for name in {**its, **another}:
+        one, two = its.get(name), another.get(name)
+        if one != two:
+            raise UserError(
+                f"{other.folder} was trained {_said(name, two)}, {run.folder} {_said(name, one)}: a mean is of runs that"
+                " differ by their seed alone"
+            )
 
 
 def _recipe(run: Run) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(run.settings).items() if name not in FREE}
+    """The settings that count, without those that the architecture does not have."""
+    lacking = RECURRENT_ONLY if run.settings.arch == "transformer" else TRANSFORMER_ONLY
+    return {
+        name: value
+        for name, value in dataclasses.asdict(run.settings).items()
+        if name not in FREE and name not in lacking
+    }
+
+
+def _said(name: str, value: Any) -> str:
+    """``with --lr 0.005``, ``without --moses``."""
+    flag = "--" + name.replace("_", "-")
+    if value in (None, False) and not isinstance(value, float):
+        return f"without {flag}"
+    return f"with {flag}" if value is True else f"with {flag} {value}"
+
+
+def _tell_updates(runs: Sequence[Run]) -> None:
+    updates = [read_log(run.path("log.jsonl"))[-1]["step"] for run in runs]
+    if len(set(updates)) > 1:
+        listed = ", ".join(f"{run.folder} after {count:,}" for run, count in zip(runs, updates, strict=True))
+        note(f"these runs ended after unlike numbers of updates, which the mean is of: {listed}")

@@ -38,7 +38,11 @@ def resumed_settings(options: argparse.Namespace, run: Run, data_names: Sequence
     free = FREE - ENDS if run.settings.schedule == "cosine" else FREE
     fixed = sorted(name for name, value in given.items() if name not in free and value != getattr(run.settings, name))
     if fixed:
-        raise UserError(f"a resumed run keeps its settings, {_listed(fixed)} cannot change; start a new run for that")
+        why = "the learning rate of --schedule cosine ends with them" if ENDS & set(fixed) else ""
+        why = f" ({why}; --minutes and --patience can)" if why else ""
+        raise UserError(
+            f"a resumed run keeps its settings, {_listed(fixed)} cannot change{why}; start a new run for that"
+        )
     limits = free.intersection(LIMITS)
     former = limits if limits & given.keys() else set()
     return dataclasses.replace(run.settings, **{**dict.fromkeys(former), **given})

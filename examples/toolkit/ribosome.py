@@ -61,6 +61,7 @@ class Settings(MadePairSettings):
 
     units = Units("gene", "letter", shorter="give a shorter piece")
 
+    label_smoothing: float = option(0.1, "label smoothing", least=0, below=1)
     d_model: int = option(32, "features of each letter; recurrent: of an embedding", least=1)
     hidden: int = option(96, "recurrent: features of the states", least=1)
     max_length: int = option(96, "longest sequence, in letters", least=2, below=100_000)

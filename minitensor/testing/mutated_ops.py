@@ -33,12 +33,12 @@ def mutated(op: Op | Fused) -> Iterator[tuple[Op | Fused, str, str, str]]:
                 made += unsummed(tree, f"{part.rpartition(' ')[2]}_shape")
             for change in made:
                 try:
-                    mutated = made_of(target, change.tree, {KEPT: _constant, UNSUMMED: _slice})
+                    wrong = made_of(target, change.tree, {KEPT: _constant, UNSUMMED: _slice})
                 except SyntaxError:  # no program, and so no mutant
                     continue
                 if target is not function:
-                    mutated = _rebound(function, {target.__name__: mutated})
-                yield install(mutated), changing, change.kind, change.diff(lines)
+                    wrong = _rebound(function, {target.__name__: wrong})
+                yield install(wrong), changing, change.kind, change.diff(lines)
 
 
 def _parts(op):

@@ -1,7 +1,8 @@
 """``mutants``: how good a check is, told by what it catches of an op's rules made wrong one at a
 time.
 
-A mutant is the op with one place of one rule, kernel or definition changed (see ``rewriting.py``).
+A mutant is the op with one place of one rule, kernel or definition changed: ``mutated_ops.py``
+makes them, by the changes of ``rewriting.py``, and ``mutant_judge.py`` says what became of each.
 """
 
 from __future__ import annotations
@@ -146,9 +147,11 @@ def mutants(
     plain = changed(op, kernels={"any": op.kernels["any"]}) if isinstance(op, Fused) and op.kernels else changed(op)
     with planted(op, plain):
         report = Mutants(name or op.name)
-        judge = Judge(function or op, inputs, keywords, wanted, order, examples, seed, report.op, options)
+        judge = Judge(
+            op, plain, function or op, inputs, keywords=dict(keywords or {}), examples=examples, wanted=wanted, order=order,
+            seed=seed, name=report.op, **options,
+        )  # fmt: skip
         judge.check()
-        judge.op, judge.plain = op, plain
         made = [(Mutant(report.op, part, kind, diff), copy) for copy, part, kind, diff in mutated(op)]
         # Around them stands the op itself, with its kernel for all devices alone.
         for mutant, copy in _chosen(made, limit):

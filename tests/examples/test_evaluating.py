@@ -78,7 +78,7 @@ def test_the_sign_test_is_that_of_a_fair_coin(wins, losses):
 def test_the_mean_of_seeds():
     table = mean_of_seeds({4: spoilt(2), 5: spoilt(3), 7: spoilt(4)}, REFERENCES, "en")
     assert table.title == "the mean of 3 trainings"
-    assert list(table.columns) == ["", "seed 4", "seed 5", "seed 7", "mean", "95 % of seeds"]
+    assert list(table.columns) == ["", "seed 4", "seed 5", "seed 7", "mean", "95 % interval"]
     assert [row[0] for row in table.rows] == ["BLEU", "BLEU, lower case", "chrF", "exact (%)"]
     # 50, 66.67 and 75 %: a standard deviation of 12.73 over the root of 3, 4.303 times.
     assert table.rows[3][1:] == ["50.00", "66.67", "75.00", "63.89", "[32.27, 95.51]"]

@@ -159,18 +159,41 @@ def test_the_mean_of_several_seeds(run, tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr().out
     exact = re.search(r"exact (\S+) %", printed)[1]
     words = " ".join(printed.split())
-    assert "the mean of 3 trainings" in words and "seed 11 seed 12 mean 95 % of seeds" in words
-    assert f"exact (%) {exact} {exact} {exact} {exact} [{exact}, {exact}]" in words
-    assert b"95 % of seeds" in page.read_bytes()
+    assert "the mean of 3 trainings" in words and "seed 11 seed 12 mean 95 % interval" in words
+    assert f"exact (%) {exact} {exact} {exact} {exact}" in words
+    assert b"95 % interval" in page.read_bytes() and b", of seed 0</h3>" in page.read_bytes()
+    assert call("evaluate", "--run", run, "--also", seeds[0], "--also", seeds[1]) == 0
+    assert "the mean of 3 trainings" in capsys.readouterr().out
     refused(capsys, "give one or the other", "evaluate", "--run", run, "--also", *seeds, "--against", run)
     refused(capsys, "have the same seed", "evaluate", "--run", run, "--also", seeds[0], seeds[0])
     refused(capsys, f"{run} and {run} have the same seed", "evaluate", "--run", run, "--also", run)
     other = like(run, tmp_path / "other", seed=13, lr=0.5)
     refused(capsys, "trained with --lr 0.5, ", "evaluate", "--run", run, "--also", seeds[0], other)
-    config = json.loads((other / "config.json").read_text(encoding="utf-8"))
-    config["data"]["fingerprint"] = "another"
-    (other / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    refused(capsys, "on other data than", "evaluate", "--run", run, "--also", other)
+    for name, value, said in (("moses", True, "with --moses, "), ("patience", 3, "without --patience: ")):
+        unlike = like(run, tmp_path / name, seed=13, **{name: value})
+        refused(capsys, said, "evaluate", "--run", run, "--also", unlike)
+    for name, said in (("fingerprint", "on other data than"), ("target", "--target another, ")):
+        config = json.loads((seeds[0] / "config.json").read_text(encoding="utf-8"))
+        config["data"][name] = "another"
+        (other / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        refused(capsys, said, "evaluate", "--run", run, "--also", other)
+
+
+def test_a_mean_is_of_runs_that_came_to_their_end(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bleu, "resamples", lambda count: 2)
+    other = like(run, tmp_path / "other", seed=11, hidden=8)  # a Transformer has no such states
+    with open(other / "log.jsonl", "a", encoding="utf-8") as log:
+        log.write('{"step": 7000}\n')
+    assert call("evaluate", "--run", run, "--also", other) == 0
+    told = capsys.readouterr()
+    assert "the mean of 2 trainings" in told.out
+    assert "note: these runs ended after unlike numbers of updates" in told.err and f"{other} after 7,000\n" in told.err
+    (other / "weights.safetensors").unlink()
+    for weights in ("result", "best"):
+        said = (
+            f"{other} has no result, weights.safetensors, since its training was interrupted: go on by train --resume"
+        )
+        refused(capsys, said, "evaluate", "--run", run, "--weights", weights, "--also", other)
 
 
 def test_scores_are_sums_over_the_steps(run):

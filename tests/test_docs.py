@@ -229,13 +229,14 @@ README_CLAIMS = re.compile(r"^((?:\| .* \|\n\|---\|---\|\n)(?:\| .*\n){14})$", r
 CLAIM = re.compile(r"^## \d+\. (.+)$", re.MULTILINE)
 
 
-def test_the_readme_has_a_sentence_of_each_claim_as_it_was_printed():
+def test_the_readme_has_sentences_of_each_claim_as_they_were_printed():
     titles, printed = CLAIM.findall(PAGES["docs/claims.md"]), CLAIM.split(PAGES["docs/claims.md"])[2::2]
     rows = re.findall(r"^\| (.+?) \| (.+) \|$", README_CLAIMS.search(PAGES["README.md"])[1], re.MULTILINE)[1:]
     assert [title for title, _ in rows] == titles and len(titles) == 14
-    for (title, sentence), text in zip(rows, printed, strict=True):
+    for (title, told), text in zip(rows, printed, strict=True):
         words = " ".join(line.removeprefix(">").strip() for line in text.splitlines() if line.startswith(">"))
-        assert re.search(rf"(^|[.!?] ){re.escape(sentence)}( |$)", words), f"{title}: {sentence}"
+        for sentence in re.split(r"(?<=[.]) (?=[A-Z])", told):
+            assert re.search(rf"(^|[.!?] ){re.escape(sentence)}( |$)", words), f"{title}: {sentence}"
 
 
 def test_the_readme_is_short_and_says_first_how_to_run():

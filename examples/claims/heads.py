@@ -201,14 +201,14 @@ def conclusion(numbers: dict[str, Any]) -> str:
     if whole < ENOUGH:
         return f"{whole:.0%} of new sentences are translated exactly: too little was learnt to tell what heads do."
     counted = Counter(does(head) for head in run["heads"])
-    told = [f"{count} on the {name} {'word' if name in ('translated', 'noun') else 'position'}"
+    told = [f"to the {name} {'word' if name in ('translated', 'noun') else 'position'} in {count}"
             for name, count in counted.most_common() if name != ELSEWHERE]  # fmt: skip
     spared = sum(head["zero"]["exact"] >= run["whole"]["exact"] - SPARED for run in runs for head in run["heads"])
     worst = min(run["heads"], key=lambda head: head["zero"]["exact"])
     layer = min(run["layers"], key=lambda layer: layer["none"]["exact"])
     words = (
-        f"A model that translates {whole:.1%} of new sentences exactly has {len(run['heads'])} heads. With more than half of "
-        f"its weight a head looks at one place: {listed(told)}; {counted[ELSEWHERE]} look {ELSEWHERE}. {spared} of {total} "
+        f"A model that translates {whole:.1%} of new sentences exactly has {len(run['heads'])} heads. More than half of the "
+        f"weight goes {listed(told, 'nowhere in particular')}; {counted[ELSEWHERE]} look {ELSEWHERE}. {spared} of {total} "
         f"heads (of {len(runs)} trainings) can be removed, one at a time, for at most {SPARED:.0%} of the sentences. Without "
         f"the one that is missed most ({full_name(worst)}; mostly: {does(worst)}) {worst['zero']['exact']:.0%} are left, "
         f"without all heads of {name_of(layer['path'])} {layer['none']['exact']:.0%}. "

@@ -197,7 +197,7 @@ def test_conclusion_about_heads():
         "3 of 24 heads (of 1 trainings) can be removed" in words
         and "left, without all heads of encoder 1 10%." in words
     )
-    assert "2 at the translated word; 22 look elsewhere" in words  # above one half, and not at it
+    assert "to the translated word in 2; 22 look elsewhere" in words  # above one half, and not at it
     assert (
         "in every training: none. Removed one by one, the heads add 8.40 nats in all, removed by whole layers 8.70"
         in words

@@ -168,7 +168,10 @@ def memory_numbers(recall, curriculum, copied):
 
 def test_conclusion_about_memory():
     words = memory.conclusion(memory_numbers((5, 50, 5, 50), (50, 50, 50, 50), (0, 0, 5, 50)))
-    assert "over 50 steps by the LSTM and the Transformer, over 5 steps by the RNN and the GRU: the gates of the LSTM lengthen" in words
+    assert (
+        "over 50 steps by the LSTM and the Transformer, over 5 steps by the RNN and the GRU: the gates of the LSTM"
+        in words
+    )
     assert "lengthen what can be learnt, those of the GRU do not. Where" in words
     assert "what limits the RNN and the GRU is learning, not memory" in words
     assert (

@@ -32,7 +32,7 @@ def accuracy(row):
 @pytest.mark.parametrize("row", ROWS)
 def test_drawn_inputs(row):
     options = {"reference": row.reference, "order": row.order, "wanted": row.wanted, "name": row.name, **accuracy(row)}
-    check_op(row.function, row.cases, examples=row.examples, **options)
+    check_op(row.function, row.cases, examples=row.drawn, **options)
 
 
 @pytest.mark.parametrize(("row", "example"), listed("also"))

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+THOROUGH = bool(os.environ.get("MINITENSOR_THOROUGH"))
+EVERY_KIND = 25  # examples in which strategies draw each kind of input with any seed
+
 
 @dataclass(frozen=True)
 class Row:
@@ -30,13 +33,20 @@ class Row:
     order: int = 2
     analytic: bool = False
     wanted: tuple | None = None
-    examples: int = 20 if os.environ.get("MINITENSOR_THOROUGH") else 9  # 8 find all that test_mutations.py plants
+    examples: int = 20 if THOROUGH else 9  # 8 find all that test_mutations.py plants
     where: str = "mt"
     ops: tuple = ()
     unique: Callable | None = None
 
     def __str__(self):
         return f"{self.where}.{self.name}"
+
+    @property
+    def drawn(self):
+        """How many inputs are drawn: the row's examples, in the ordinary suite no more than have
+        every kind.
+        """
+        return self.examples if THOROUGH else min(self.examples, EVERY_KIND)
 
     @property
     def compiled(self):

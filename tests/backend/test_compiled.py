@@ -231,7 +231,7 @@ def test_compiling_says_so_once_and_what_is_kept_computes_the_same_bits(tmp_path
     code = """
 import numpy as np, minitensor as mt
 x, g = (mt.tensor(np.random.default_rng(i).standard_normal((384, 64)).astype("f"), requires_grad=True) for i in (0, 1))
-for function in (mt.nn.functional.layer_norm, mt.nn.functional.softmax, mt.nn.functional.gelu):
+for function in (mt.nn.functional.layer_norm, mt.nn.functional.gelu):
     y = function(x)
     print(y.numpy().tobytes().hex(), mt.grad(y, x, g.detach()).numpy().tobytes().hex())
 """
@@ -491,16 +491,16 @@ def test_the_switch_takes_truth_values_alone():
 SOFTMAX = "import minitensor as mt; print(mt.nn.functional.softmax(mt.ones((3, 4))).sum().item())"
 
 
-@pytest.mark.parametrize("ending", [".nbi", ".nbc"])
-def test_what_lies_damaged_on_disk_is_made_again(tmp_path, ending):
+def test_what_lies_damaged_on_disk_is_made_again(tmp_path):
     assert run(SOFTMAX, MINITENSOR_CACHE=str(tmp_path)).stdout == "3.0\n"
-    damaged = list(tmp_path.rglob(f"*{ending}"))
-    assert damaged
-    for path in damaged:
-        path.write_bytes(path.read_bytes()[:20])
-    assert run(SOFTMAX, MINITENSOR_CACHE=str(tmp_path)).stdout == "3.0\n"  # compiled again, and kept
-    done = run(SOFTMAX, MINITENSOR_CACHE=str(tmp_path))
-    assert done.stdout == "3.0\n" and done.stderr == ""
+    for ending in (".nbi", ".nbc"):
+        damaged = list(tmp_path.rglob(f"*{ending}"))
+        assert damaged
+        for path in damaged:
+            path.write_bytes(path.read_bytes()[:20])
+        assert run(SOFTMAX, MINITENSOR_CACHE=str(tmp_path)).stdout == "3.0\n"  # compiled again, and kept
+        done = run(SOFTMAX, MINITENSOR_CACHE=str(tmp_path))
+        assert done.stdout == "3.0\n" and done.stderr == ""
 
 
 def test_without_a_folder_to_write_to_it_compiles_and_says_so(tmp_path):

@@ -8,7 +8,7 @@ answer.
     python examples/text_to_text.py answer --run runs/text-to-text "sort: 71 8 30" "negate: I sing."
     python examples/text_to_text.py evaluate --run runs/text-to-text
     python examples/text_to_text.py attention --run runs/text-to-text "add: 478 + 85"
-    python examples/text_to_text.py train --without negate sort add --steps 1000 --out runs/others
+    python examples/text_to_text.py train --without negate sort add --steps 700 --out runs/others
     python examples/text_to_text.py finetune --run runs/others --task negate --examples 16 64 256
 
 The embedded tasks: "translate English to French", "plural", "negate", "sort", "add". `finetune`

@@ -138,7 +138,7 @@ def test_ranks_that_differ_are_told(folder):
 
 @pytest.mark.skipif(importlib.util.find_spec("sklearn") is None, reason="the digits are scikit-learn's")
 def test_a_program_trains_on_several_ranks(folder):
-    program = [ROOT / "examples" / "digits.py", "train", "--steps", 4, "--validate-every", 2, "--batch", 30]
+    program = [ROOT / "examples" / "digits.py", "train", "--steps", 4, "--validate-every", 2, "--batch-size", 30]
     for n in (1, 3):
         ranks(n, *program, "--out", folder / f"digits{n}", "--distributed")
     same(records(folder / "digits1"), records(folder / "digits3"), 1e-4)

@@ -172,12 +172,13 @@ def attention_heatmap(
         for axes, (title, picture) in zip(row, pictures.items(), strict=False):
             image = axes.imshow(picture, cmap="Blues", vmin=0, vmax=1, aspect="auto")
             axes.set_title(", ".join(filter(None, [name if axes is row[0] else "", title])), fontsize=8, color=GREY)
-            axes.set_xticks(range(shape[1]), below, rotation=90, fontsize=7)
-            axes.set_yticks(range(shape[0]), beside, fontsize=7)
-            axes.tick_params(length=0)
+            axes.tick_params(length=0, labelsize=7)
+            axes.tick_params(axis="x", labelrotation=90)
             axes.spines[:].set_color("#cccccc")
         for axes in row[len(pictures) :]:
             axes.set_visible(False)
+    grid[0, 0].set_xticks(range(shape[1]), below)  # of all: they share them
+    grid[0, 0].set_yticks(range(shape[0]), beside)
     figure.supxlabel(labels[0], fontsize=9, color=GREY)
     figure.supylabel(labels[1], fontsize=9, color=GREY)
     figure.colorbar(image, ax=grid, label="attention", shrink=max(0.3, 1 / len(layers)), aspect=30, pad=0.01)

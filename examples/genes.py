@@ -81,8 +81,8 @@ class Genes(Program):
             genes = f"each of {counted(len(made.train), 'gene')} to train on"
             if data["proteins"]:
                 raise UserError(
-                    f"{data['proteins']}: the protein of {genes} is empty; there is nothing to learn: write amino acids behind"
-                    " the names"
+                    f"{data['proteins']}: the protein of {genes} is empty; there is nothing to learn: write amino acids on"
+                    " the lines below the names"
                 )
             raise UserError(
                 f"{data['path']}: the protein of {genes} is empty, since none has a start, ATG; there is nothing to learn:"

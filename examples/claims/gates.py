@@ -121,7 +121,6 @@ def measure(settings: Settings, seed: int, workers: int) -> dict[str, Any]:
     }
 
 
-@cache
 def _shapes(task: str, settings: Settings) -> dict[str, Shape]:
     """The three networks of a task."""
     if task == "recall":

@@ -74,6 +74,8 @@ def evaluation(
     """
     references = [reference for _, reference in pairs]
     source, target = languages
+    whose = f", of seed {next(iter(seeds))}" if seeds else ""
+    title += whose
     compared = None
     if against:
         found = compare(translations, against[1], references, target, cased)
@@ -87,21 +89,20 @@ def evaluation(
     tables = [by_length(lines, source, target)]
     if words:
         tables += [by_rarest_word(lines, words[0], target), words_found(lines, words[1])]
-    whose = f", of seed {next(iter(seeds))}" if seeds else ""
     tables = [replace(table, title=table.title + whose) for table in tables]
     return Evaluation(title, scores, compared, tables, worst(lines, KEPT), whose)
 
 
 def mean_of_seeds(seeds: Mapping[int, Sequence[str]], references: Sequence[str], language: str) -> Table:
     """A row for each score: of each seed's translations, their mean, and its `student_interval`,
-    cut to 0 and 100; none where all are equal, which says nothing of how far others are.
+    cut to 0 and 100; "all equal" where they are, which says nothing of how far others are.
     """
     found = [score(translations, references, language) for translations in seeds.values()]
     rows = []
     for field_name, name in NAMES.items():
         values = [getattr(scores, field_name).value for scores in found]
         low, high = student_interval(values)
-        between = f"[{max(0.0, low):.2f}, {min(100.0, high):.2f}]" if len(set(values)) > 1 else ""
+        between = f"[{max(0.0, low):.2f}, {min(100.0, high):.2f}]" if len(set(values)) > 1 else "all equal"
         rows.append([name, *(f"{value:.2f}" for value in (*values, np.mean(values))), between])
     columns = ["", *(f"seed {seed}" for seed in seeds), "mean", "95 % interval"]
     return Table(f"the mean of {counted(len(seeds), 'training')}", columns, rows)

@@ -55,7 +55,7 @@ def _check_like(run: Run, other: Run) -> None:
     if ours["fingerprint"] != theirs["fingerprint"]:
         raise UserError(f"{other.folder} was trained on other data than {run.folder}: a mean is of one recipe")
     its, another = _recipe(run), _recipe(other)
-    for name in {**its, **another}:
+    for name in {"arch": "", **its, **another}:  # first that from which others follow
         one, two = its.get(name), another.get(name)
         if one != two:
             raise UserError(
@@ -75,15 +75,17 @@ def _recipe(run: Run) -> dict[str, Any]:
 
 
 def _said(name: str, value: Any) -> str:
-    """``with --lr 0.005``, ``without --moses``."""
-    flag = "--" + name.replace("_", "-")
-    if value in (None, False) and not isinstance(value, float):
-        return f"without {flag}"
-    return f"with {flag}" if value is True else f"with {flag} {value}"
+    """``with --lr 0.005``, ``with --no-moses``, ``without --steps``."""
+    flag = name.replace("_", "-")
+    if value is None:
+        return f"without --{flag}"
+    if isinstance(value, bool):
+        return f"with --{flag}" if value else f"with --no-{flag}"
+    return f"with --{flag} {value}"
 
 
 def _tell_updates(runs: Sequence[Run]) -> None:
-    updates = [read_log(run.path("log.jsonl"))[-1]["step"] for run in runs]
+    updates = [max((record.get("step", 0) for record in read_log(run.path("log.jsonl"))), default=0) for run in runs]
     if len(set(updates)) > 1:
         listed = ", ".join(f"{run.folder} after {count:,}" for run, count in zip(runs, updates, strict=True))
         note(f"these runs ended after unlike numbers of updates, which the mean is of: {listed}")

@@ -33,7 +33,7 @@ class Row:
     order: int = 2
     analytic: bool = False
     wanted: tuple | None = None
-    examples: int = 20 if THOROUGH else 9  # 8 find all that test_mutations.py plants
+    examples: int = 20 if THOROUGH else 9  # 8 found all that test_mutations.py plants
     where: str = "mt"
     ops: tuple = ()
     unique: Callable | None = None

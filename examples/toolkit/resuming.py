@@ -38,8 +38,9 @@ def resumed_settings(options: argparse.Namespace, run: Run, data_names: Sequence
     free = FREE - ENDS if run.settings.schedule == "cosine" else FREE
     fixed = sorted(name for name, value in given.items() if name not in free and value != getattr(run.settings, name))
     if fixed:
-        why = "the learning rate of --schedule cosine ends with them" if ENDS & set(fixed) else ""
-        why = f" ({why}; --minutes and --patience can)" if why else ""
+        why = ""
+        if ENDS & set(fixed):
+            why = " (the learning rate of --schedule cosine ends with them; --minutes and --patience can)"
         raise UserError(
             f"a resumed run keeps its settings, {_listed(fixed)} cannot change{why}; start a new run for that"
         )

@@ -97,7 +97,7 @@ class EncoderDecoder(nn.Module):
 
     def generate(
         self, source, max_new_tokens=None, beam_size=1, length_penalty=None, mask=None, n_best=None, start_ids=None,
-        temperature=0.0, top_k=None, top_p=None, generator=None, length_reward=0.0, patience=None,
+        temperature=0.0, top_k=None, top_p=None, generator=None, length_reward=0.0, patience=None, penalty=None,
     ) -> Any:  # fmt: skip
         """Target sequences, lists of ids without start and stop tokens; greedy for one beam.
 
@@ -109,12 +109,13 @@ class EncoderDecoder(nn.Module):
         on, and each source is encoded once. temperature: above 0 draws each token, with ``top_k``,
         ``top_p`` and ``generator`` as in `search.sample`; target r, by ``start_ids``, draws from
         the stream r of the generator, so that ten of a source are ten different ones.
-        length_penalty, length_reward, patience: of a beam, see `search.beam_search`.
+        length_penalty, length_reward, patience, penalty: of a beam, see `search.beam_search`. The
+        last is by default the model's own.
 
         Raises ValueError for another number of them, another shape than (R,), an id that is no
         token, and sources of no positions; TypeError for other start_ids than integers.
         """
-        check_choices(temperature, top_k, top_p, beam_size, generator, None, length_reward, patience)
+        check_choices(temperature, top_k, top_p, beam_size, generator, None, length_reward, patience, penalty)
         if temperature > 0 and n_best not in (None, 1):
             raise ValueError("n_best is of a beam search: to draw several of each source, repeat its start_ids")
         c = self.config
@@ -149,4 +150,5 @@ class EncoderDecoder(nn.Module):
             if temperature > 0:
                 drawn = sample(*decoding, temperature, top_k, top_p, generator)
                 return drawn if n_best is None else [[ids] for ids in drawn]
-            return search(*decoding, beam_size, length_penalty, n_best, self.penalty, length_reward, patience)
+            judged = self.penalty if penalty is None else penalty
+            return search(*decoding, beam_size, length_penalty, n_best, judged, length_reward, patience)

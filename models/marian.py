@@ -117,7 +117,7 @@ class Marian(PublishedMarian, Transformer):
 
     def generate(
         self, source, max_new_tokens=None, beam_size=None, length_penalty=None, mask=None, n_best=None, start_ids=None,
-        temperature=0.0, top_k=None, top_p=None, generator=None, length_reward=0.0, patience=None,
+        temperature=0.0, top_k=None, top_p=None, generator=None, length_reward=0.0, patience=None, penalty=None,
     ) -> Any:  # fmt: skip
         """As of any `EncoderDecoder`, but ``beam_size`` and ``length_penalty`` are by default the
         configuration's, unless a ``temperature`` above 0 draws; with a ``length_reward`` the
@@ -133,7 +133,7 @@ class Marian(PublishedMarian, Transformer):
         if length_penalty is None and not length_reward:
             length_penalty = c.length_penalty
         drawing = (temperature, top_k, top_p, generator)
-        how = (beam_size, length_penalty, mask, n_best, start_ids, *drawing, length_reward, patience)
+        how = (beam_size, length_penalty, mask, n_best, start_ids, *drawing, length_reward, patience, penalty)
         return super().generate(source, max_new_tokens, *how)
 
     @mt.no_grad

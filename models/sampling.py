@@ -119,7 +119,9 @@ def _check_sampling(temperature, top_k, top_p):
     return temperature
 
 
-def check_choices(temperature, top_k, top_p, beam_size, generator, stream=None, length_reward=0.0, patience=None):
+def check_choices(
+    temperature, top_k, top_p, beam_size, generator, stream=None, length_reward=0.0, patience=None, penalty=None,
+):  # fmt: skip
     """Raise for ways of choosing that exclude each other."""
     if not 0 <= real("temperature", temperature) < math.inf:
         raise ValueError(f"temperature must be 0, for the most probable token, or above, got {temperature}")
@@ -135,12 +137,17 @@ def check_choices(temperature, top_k, top_p, beam_size, generator, stream=None, 
         raise ValueError(f"beam_size must be at least 1, got {beam_size}")
     if beam_size > 1 and (temperature > 0 or stream is not None):
         raise ValueError("beam search neither samples nor streams: leave out beam_size, or temperature and stream")
-    check_beam(beam_size, length_reward, patience)
+    check_beam(beam_size, length_reward, patience, penalty)
 
 
-def check_beam(beam_size, length_reward, patience):
+def check_beam(beam_size, length_reward, patience, penalty=None):
     """Raise for what weighs the hypotheses of a beam if there is none."""
-    if beam_size == 1 and (length_reward or patience is not None):
+    if beam_size == 1 and (length_reward or patience is not None or penalty is not None):
         raise ValueError(
-            "length_reward and patience are of a beam search, and beam_size is 1: give beam_size=5, or leave them out"
+            "length_reward, patience and penalty are of a beam search, and beam_size is 1: give beam_size=5, or leave them out"
+        )
+    if penalty is not None and not callable(penalty):
+        raise TypeError(
+            "penalty must be a function of the length and length_penalty, such as minitensor.models.search.power, got"
+            f" {type(penalty).__name__}"
         )

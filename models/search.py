@@ -51,7 +51,9 @@ def penalty(length, alpha):
 
 
 def power(length, alpha):
-    """``length ** alpha``, the penalty of Marian (``--normalize``) and of transformers."""
+    """``length ** alpha``, the penalty of fairseq (``--lenpen``), Marian (``--normalize``) and
+    transformers.
+    """
     return np.asarray(length, dtype=np.float64) ** alpha
 
 

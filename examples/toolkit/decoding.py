@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from minitensor.models.search import enough
+from minitensor.models.search import enough, power
 from toolkit.console import UserError
 from toolkit.numbers import beam_size, real
 
@@ -47,7 +47,13 @@ def add_decoding(parser: argparse.ArgumentParser, beam: int = 1) -> None:
 
 
 def add_length(parser: argparse.ArgumentParser) -> None:
-    """--length-reward and --beam-patience, beside `add_decoding`."""
+    """--length-power, --length-reward and --beam-patience, beside `add_decoding`."""
+    parser.add_argument(
+        "--length-power",
+        type=real(-10, 10),
+        metavar="A",
+        help="of a beam, in place of --length-penalty: divides by the length to this power, as fairseq's --lenpen",
+    )
     parser.add_argument(
         "--length-reward",
         type=real(-100, 100),
@@ -69,21 +75,28 @@ def search_of(options: argparse.Namespace) -> dict[str, Any]:
     Raises UserError for what is of a beam if there is none, and for a patience by which fewer
     hypotheses are complete than are wanted.
     """
-    beam, reward, patience = options.beam, options.length_reward, options.beam_patience
-    if beam == 1 and (reward is not None or patience is not None):
-        raise UserError("--length-reward and --beam-patience are of a beam, and there is none: give --beam 5 too")
+    beam, to_power, reward, patience = options.beam, options.length_power, options.length_reward, options.beam_patience
+    if beam == 1 and any(value is not None for value in (to_power, reward, patience)):
+        raise UserError(
+            "--length-power, --length-reward and --beam-patience are of a beam, and there is none: give --beam 5 too"
+        )
+    penalty = penalty_of(options)
+    if to_power is not None and penalty is not None:
+        raise UserError("--length-power and --length-penalty both divide by a function of the length: give one of them")
     try:
         enough(patience, beam, getattr(options, "n_best", 1), reward)
     except ValueError as error:
         raise UserError(str(error)) from None
-    return {"beam": beam, "length_penalty": penalty_of(options), "length_reward": reward or 0.0, "patience": patience}
+    how = {"beam": beam, "length_penalty": penalty, "length_reward": reward or 0.0, "patience": patience}
+    return how if to_power is None else how | {"length_penalty": to_power, "penalty": power}
 
 
 def told(how: dict[str, Any]) -> str:
     """A search that `search_of` gives, such as ``beam 5, length reward 0.6``; greedy: nothing."""
     if how["beam"] == 1:
         return ""
-    named = {"length penalty": how["length_penalty"], "length reward": how["length_reward"] or None}
+    divided = "length power" if how.get("penalty") is power else "length penalty"
+    named = {divided: how["length_penalty"], "length reward": how["length_reward"] or None}
     named["patience"] = how["patience"]
     return ", ".join(
         [f"beam {how['beam']}", *(f"{name} {value:g}" for name, value in named.items() if value is not None)]

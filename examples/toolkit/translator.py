@@ -103,6 +103,7 @@ class Translator:
         whole: bool = False,
         length_reward: float = 0.0,
         patience: float | None = None,
+        penalty: Callable[..., Any] | None = None,
     ) -> list[str]:
         """Translations in the order of ``sentences``, each one line; greedy if ``beam`` is 1.
 
@@ -116,6 +117,7 @@ class Translator:
         ids = self.encode([sentences[n - 1] for n in numbers], where, numbers)
         longest = self.settings.max_length
         how: dict[str, Any] = dict(length_penalty=length_penalty, length_reward=length_reward, patience=patience)
+        how["penalty"] = penalty
         found = decode(self.model, ids, self.device, longest, beam, n_best, rows, **how)
         if not whole:
             tell_cut_off(found, longest, where, numbers, self.settings.units)

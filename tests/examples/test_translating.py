@@ -14,6 +14,8 @@ from toolkit.runs import Run
 from toolkit.translation import Settings
 from toolkit.translator import Translator
 
+from minitensor.models.search import power
+
 NUMBERS = {"two": "deux", "three": "trois", "six": "six", "ten": "dix"}
 NOUNS = {"cats": "chats", "stars": "étoiles", "cars": "voitures", "trees": "arbres", "boats": "bateaux"}
 COLOURS = {"red": "rouges", "golden": "dorés"}
@@ -114,6 +116,8 @@ def test_several_hypotheses(run, tmp_path, capsys):
         if command[0] != "explain":
             refused(capsys, "there is none: give --beam 5 too", *command, "--run", run, "--length-reward", 1)
             refused(capsys, "there is none: give --beam 5 too", *command, "--run", run, "--beam-patience", 1)
+            refused(capsys, "there is none: give --beam 5 too", *command, "--run", run, "--length-power", 1)
+    refused(capsys, "give one of them", *beam, "--length-power", 1, "a")
     refused(capsys, "patience must be a positive number", *beam, "--beam-patience", 0, "a")
     refused(capsys, "wanted: give 0.5 or more", *beam, "--n-best", 2, "--beam-patience", 0.2, "a")
 
@@ -126,6 +130,7 @@ def test_a_reward_of_length(run, monkeypatch, capsys):
         (("--length-reward", 3, "--beam-patience", 0.5), dict(length_reward=3.0, length_penalty=0.0, patience=0.5)),
         (("--length-reward", 3, "--length-penalty", 1), dict(length_reward=3.0, length_penalty=1.0, patience=2.0)),
         (("--length-reward", 0), dict(length_penalty=0.6)),
+        (("--length-power", 2), dict(length_penalty=2.0, penalty=power)),
         (("--beam-patience", 1), dict(length_penalty=0.6, patience=1.0)),
     ):
         found = decode(translator.model, translator.encode(beam[-2:], ""), "cpu", 40, 4, **how)
@@ -134,11 +139,17 @@ def test_a_reward_of_length(run, monkeypatch, capsys):
         translator.model.generate([[3]], beam_size=4, temperature=1.0, length_reward=1.0)
     with pytest.raises(ValueError, match="and beam_size is 1: give beam_size=5"):
         translator.model.generate([[3]], temperature=1.0, patience=1.0)
+    with pytest.raises(TypeError, match="penalty must be a function .* got float"):
+        translator.model.generate([[3]], beam_size=4, penalty=1.0)
+    with pytest.raises(ValueError, match="and beam_size is 1: give beam_size=5"):
+        translator.model.generate([[3]], penalty=power)
     asked = []
     monkeypatch.setattr(Translator, "translate", lambda self, texts, **how: asked.append(how) or list(texts))
     scored = printed(capsys, "evaluate", "--run", run, *beam[3:5], "--length-reward", 3, "--beam-patience", 0.5)
     assert [line for line in scored if "sentences" in line][0].endswith(", beam 4, length reward 3, patience 0.5:")
     assert (asked[0]["beam"], asked[0]["length_reward"], asked[0]["patience"]) == (4, 3.0, 0.5)
+    scored = printed(capsys, "evaluate", "--run", run, *beam[3:5], "--length-power", 1)
+    assert [line for line in scored if "sentences" in line][0].endswith(", beam 4, length power 1:")
 
 
 @pytest.mark.parametrize("beam", [1, 3])

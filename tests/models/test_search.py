@@ -13,7 +13,7 @@ from hypothesis import given, settings
 import minitensor as mt
 from minitensor.models.decoding_steps import top
 from minitensor.models.sampling import _draw
-from minitensor.models.search import beam_search, enough, greedy, penalty, sample, search
+from minitensor.models.search import beam_search, enough, greedy, penalty, power, sample, search
 
 STOP = 1
 
@@ -112,16 +112,18 @@ def test_stopping_early_never_changes_the_answer(seed, vocabulary, beam_size, al
     beam_size=st.integers(2, 6),
     reward=st.sampled_from([0.0, 0.4, 2.0, 9.0, -0.5]),
     patience=st.sampled_from([None, 0.2, 0.5, 1, 2.0, 1.3, 100]),
+    judged=st.sampled_from([penalty, power]),
 )
-def test_a_reward_of_length_and_patience(seed, vocabulary, beam_size, reward, patience):
+def test_a_reward_of_length_and_patience(seed, vocabulary, beam_size, reward, patience, judged):
     if patience == 0.2:
         patience = 1 / beam_size  # the first that is complete ends the search
-    toy, limit, how = Toy(seed, vocabulary), 8, dict(length_reward=reward, patience=patience)
+    toy, limit, how = Toy(seed, vocabulary), 8, dict(penalty=judged, length_reward=reward, patience=patience)
     limits = [limit, 3, 5, limit]
     together = beam_search(toy.step, State(4), range(4), STOP, limits, beam_size, 0.5, **how)
     if reward and patience is None:
         patience = 2
-    plain = [plain_beam_search(toy, n, most, beam_size, 0.5, reward, patience) for n, most in enumerate(limits)]
+    how_plain = beam_size, 0.5, reward, patience, judged
+    plain = [plain_beam_search(toy, n, most, *how_plain) for n, most in enumerate(limits)]
     assert together == [found[0] for found in plain]
     n_best = min(beam_size, math.ceil(patience * beam_size - 1e-9)) if patience else beam_size
     several = beam_search(toy.step, State(4), range(4), STOP, limits, beam_size, 0.5, n_best, **how)
@@ -151,7 +153,7 @@ def test_how_many_hypotheses_are_enough(beam_size, patience):
     assert enough(patience, beam_size, 1, 0.0) == max(1, round(patience * beam_size))
 
 
-def plain_beam_search(toy, sentence, limit, beam_size, alpha, reward=0.0, patience=None):
+def plain_beam_search(toy, sentence, limit, beam_size, alpha, reward=0.0, patience=None, judged=penalty):
     """All hypotheses that are met, the complete ones first, each kind best first."""
     live, complete = [(0.0, ())], []
     for length in range(1, limit + 1):
@@ -165,7 +167,7 @@ def plain_beam_search(toy, sentence, limit, beam_size, alpha, reward=0.0, patien
         candidates.sort(key=lambda one: -one[0])
         for total, tokens in candidates[:beam_size]:
             if tokens[-1] == STOP:
-                complete.append((total / penalty(length, alpha) + reward * length, list(tokens[:-1])))
+                complete.append((total / judged(length, alpha) + reward * length, list(tokens[:-1])))
         live = [one for one in candidates if one[1][-1] != STOP][:beam_size]
     complete.sort(key=lambda one: -one[0])
     return [tokens for _, tokens in complete] + [list(tokens) for _, tokens in live]

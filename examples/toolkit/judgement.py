@@ -111,6 +111,10 @@ class Evaluates(Program):
             for corpus in corpora.values():
                 _tell_left_out(corpus)
             tell_seen(self, run, corpora)
+        if run.settings.moses and (against is None or against.settings.moses):
+            console.note(
+                f"{run.folder} was trained with --moses and writes lower case alone: only BLEU in lower case judges it"
+            )
         if against:
             self._tell_unlike(run, against, corpora)
         details = options.details or bool(options.page)

@@ -64,7 +64,8 @@ def test_a_run_reads_raw_text(run, capsys):
     assert translator.encode([ENGLISH[0]], "sentence")[0][1:] == translator.tokenizer.encode(tokens)
     assert translator.form.target(FRENCH[0]) == moses("fr")(FRENCH[0])
     assert call("evaluate", "--run", run, "--to", "fr") == 0
-    assert "lower-cased, Moses" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "lower-cased, Moses" in told.out and "lower case alone: only BLEU in lower case judges it" in told.err
     (forced,) = translator.score([(ENGLISH[0], FRENCH[0])])
     assert forced == translator.score([(ENGLISH[0].upper(), FRENCH[0].upper())])[0]
 

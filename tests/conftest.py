@@ -6,6 +6,7 @@ import gc
 import importlib.util
 import os
 import sys
+from pathlib import Path
 
 # Bytecode is kept, even where it would not be: else this process compiles the tests anew in every
 # run, and each of the hundreds of programs that they start the library. Before the imports below.
@@ -105,12 +106,33 @@ def _is_uncompiled(item):
     return given.get("device") == "cuda" or not getattr(given.get("row"), "compiled", True)
 
 
-def pytest_collection_modifyitems(items):
-    """Mark what no compiled kernel computes; skip, with the reason, what this machine cannot
-    run.
+# Folders and files of tests/ that are marked `upkeep`: what those need who change the repository, and
+# the GPU's path, on simulated devices.
+UPKEEP = (
+    "backend", "benchmarks", "examples/test_trainer_gpu.py", "test_imports.py", "test_install.py", "test_mutants.py",
+    "test_mutations.py", "test_package.py", "test_portable.py", "test_strata.py",
+)  # fmt: skip
+TESTS = Path(__file__).parent
+
+
+def _is_plain(config):
+    """Whether neither a path nor ``-m`` was given, but by pyproject.toml."""
+    return config.args == config.getini("testpaths") and config.option.markexpr == "not slow and not browser"
+
+
+def pytest_collection_modifyitems(config, items):
+    """Mark what no compiled kernel computes, and the upkeep, which plain ``pytest`` leaves out;
+    skip, with the reason, what this machine cannot run.
     """
     for item in filter(_is_uncompiled, items):
         item.add_marker("uncompiled")
+    for item in items:
+        if any(item.path.is_relative_to(TESTS / name) for name in UPKEEP):
+            item.add_marker("upkeep")
+    if _is_plain(config):
+        left_out = [item for item in items if item.get_closest_marker("upkeep")]
+        items[:] = [item for item in items if not item.get_closest_marker("upkeep")]
+        config.hook.pytest_deselected(items=left_out)
     for marker, reason_of in (("gpu", _missing_gpu), ("torch", _missing_torch), ("mpi", _missing_mpi)):
         marked = [item for item in items if item.get_closest_marker(marker)]
         reason = reason_of() if marked else None

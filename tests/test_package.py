@@ -36,6 +36,13 @@ def python(code):
     return done.stdout
 
 
+def test_what_plain_pytest_leaves_out_is_there(request):
+    """A name of ``UPKEEP`` that is no file would leave out nothing, without a word."""
+    conftest = request.config.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
+    assert all((ROOT / "tests" / name).exists() for name in conftest.UPKEEP)
+    assert Path(__file__).name in conftest.UPKEEP and request.node.get_closest_marker("upkeep")
+
+
 def test_import_needs_numpy_alone():
     python(BLOCKED)
 

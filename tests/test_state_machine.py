@@ -3,6 +3,7 @@
 The scalar engine is lesson 1, its arrays are lesson 2. Nothing in them is shared with minitensor.
 """
 
+import os
 from types import SimpleNamespace
 
 import hypothesis.strategies as st
@@ -160,4 +161,6 @@ class Graphs(RuleBasedStateMachine):
 
 
 TestGraphs = Graphs.TestCase
-TestGraphs.settings = settings(max_examples=150, stateful_step_count=20, deadline=None)
+TestGraphs.settings = settings(
+    max_examples=150 if os.environ.get("MINITENSOR_THOROUGH") else 50, stateful_step_count=20, deadline=None
+)

@@ -106,8 +106,8 @@ def _is_uncompiled(item):
     return given.get("device") == "cuda" or not getattr(given.get("row"), "compiled", True)
 
 
-# Folders and files of tests/ that are marked `upkeep`: what those need who change the repository, and
-# the GPU's path, on simulated devices.
+# Folders and files of tests/ that are marked `upkeep`: what those need who change the repository,
+# and the GPU's path, on simulated devices.
 UPKEEP = (
     "backend", "benchmarks", "examples/test_trainer_gpu.py", "test_imports.py", "test_install.py", "test_mutants.py",
     "test_mutations.py", "test_package.py", "test_portable.py", "test_strata.py",

@@ -12,6 +12,7 @@ A block below ``<!-- not run: REASON -->`` is only compiled.
 
 import ast
 import contextlib
+import gc
 import importlib.util
 import io
 import re
@@ -95,6 +96,7 @@ def test_the_python_of_a_page_runs_and_prints_what_it_says(page, tmp_path, monke
     monkeypatch.setenv("MPLBACKEND", "agg")
     if '"gpt2"' in PAGES[page]:  # a folder of published weights, which are not here: a tiny one
         GPT(GPTConfig(vocab_size=4000, max_length=32, d_model=8, n_layers=1, n_heads=2)).save_pretrained("gpt2")
+    gc.collect()  # else graphs in cycles, which other tests left, are among what a page says is alive
     namespace = {"__name__": "page"}
     for line, reason, text in blocks(page, "python"):
         if reason is None:

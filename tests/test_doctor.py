@@ -3,6 +3,7 @@ installations.
 """
 
 import copy
+import gc
 import mmap
 import subprocess
 import sys
@@ -219,6 +220,12 @@ def test_a_child_that_says_nothing_is_not_waited_for(monkeypatch):
 
 
 # --- memory ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def tidy():
+    """What other tests left in cycles is alive until the garbage collector comes."""
+    gc.collect()
 
 
 def of_kind(what, device="cpu"):

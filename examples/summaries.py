@@ -18,7 +18,7 @@ place or person that no sentence of training brings together with it, in one the
 
 The docstrings are those of the library of this Python, with its help texts; those to be tested by
 are of packages that training has none of. A file of --data is UTF-8, maybe packed; of its different
-texts a twentieth each is held out to validate and to test by. Of both 64 summaries are drawn for
+texts a twentieth each is held out to validate and to test by. Of both 32 summaries are drawn for
 each text, and the one that is the most like all is taken (--samples, toolkit/consensus.py).
 Summaries are compared by ROUGE, and with simple methods: the first sentence, and as many first
 words as suit the texts to validate by.

@@ -108,9 +108,9 @@ class EncoderDecoder(nn.Module):
         If there are R of them, a multiple of B, the first R / B are for the first source, and so
         on, and each source is encoded once. temperature: above 0 draws each token, with ``top_k``,
         ``top_p`` and ``generator`` as in `search.sample`; target r, by ``start_ids``, draws from
-        the stream r of the generator, so that ten of a source are ten different ones.
-        length_penalty, length_reward, patience, penalty: of a beam, see `search.beam_search`. The
-        last is by default the model's own.
+        the stream r of the generator, so that ten of a source are ten different ones, or from the
+        generator r of a list. length_penalty, length_reward, patience, penalty: of a beam, see
+        `search.beam_search`; the last is by default the model's own.
 
         Raises ValueError for another number of them, another shape than (R,), an id that is no
         token, and sources of no positions; TypeError for other start_ids than integers.

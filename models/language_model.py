@@ -12,7 +12,7 @@ import numpy as np
 import minitensor as mt
 from minitensor import nn
 from minitensor.models.checks import check_mask, evaluating
-from minitensor.models.sampling import check_choices
+from minitensor.models.sampling import check_choices, check_generators
 from minitensor.models.search import beam_search, greedy, sample
 
 __all__ = ["LanguageModel", "as_prompts", "left_padded"]
@@ -45,8 +45,9 @@ class LanguageModel(nn.Module):
         gets what it would get alone.
 
         temperature: 0 takes the most probable token each time; a greater one samples, with
-        ``top_k``, ``top_p`` and ``generator`` as in `search.sample`. beam_size: above 1 searches,
-        with ``length_penalty``, ``length_reward`` and ``patience`` as in `search.beam_search`.
+        ``top_k``, ``top_p`` and ``generator``, or a list of one for each prompt, as in
+        `search.sample`. beam_size: above 1 searches, with ``length_penalty``, ``length_reward`` and
+        ``patience`` as in `search.beam_search`.
 
         stop_ids: a token that ends a text, or several, or ``()``; default: the configuration's. The
         stop token is not returned. stream: ``stream(rows, ids)`` is called after every step with
@@ -56,6 +57,7 @@ class LanguageModel(nn.Module):
         """
         check_choices(temperature, top_k, top_p, beam_size, generator, stream, length_reward, patience)
         prompts = as_prompts(ids, mask)
+        check_generators(generator, len(prompts))
         if not prompts:
             return []
         check_room(prompts, max_new_tokens, self.config.max_length)

@@ -21,7 +21,7 @@ from minitensor.models.decoding_steps import (
     word_by_word,
 )
 
-__all__ = ["check_beam", "check_choices", "sample"]
+__all__ = ["check_beam", "check_choices", "check_generators", "sample"]
 
 
 def sample(
@@ -38,17 +38,19 @@ def sample(
 
     generator: an ``mt.random.Generator``; default: the library's. Sentence i draws from its stream
     ``generator.stream + i``, so that what it gets does not depend on the others. The generator then
-    moves on as if each had drawn ``max_new_tokens`` times.
+    moves on as if each had drawn ``max_new_tokens`` times. Or a list of N of them, one for each
+    sentence, which draws the numbers that it would draw with that one alone; each moves on as if
+    its sentence had drawn its ``max_new_tokens`` times.
+
+    What a sentence gets may differ in a batch of another size or padding all the same: products of
+    other shapes differ in their last bits, and now and then a number lies so near to the border of
+    two tokens that this decides.
     """
     temperature = _check_sampling(temperature, top_k, top_p)
-    generator = mt.random.default if generator is None else generator
-    seed, first, counter = generator.state
     start_ids = starts(start_ids)
     limits = limits_of(max_new_tokens, len(start_ids))
-    streams = [mt.random.Generator(seed, first + i, counter) for i in range(len(limits))]
-    uniform = [one.uniform(limits.max(), dtype=np.float64).data for one in streams]
-    steps = iter(np.transpose(uniform))  # the numbers (N,) of each step
-    generator.state = (seed, first, max([counter, *(one.counter for one in streams)]))
+    check_generators(generator, len(limits))
+    steps = iter(_numbers(generator, limits).T)  # the numbers (N,) of each step
 
     def choose(log_probabilities, sentences):
         values, place = at_hand(log_probabilities), next(steps)[sentences]
@@ -62,6 +64,24 @@ def sample(
         return _draw(logits, top_k, top_p, place)
 
     return word_by_word(step, state, start_ids, stop_id, max_new_tokens, choose, stream)
+
+
+def _numbers(generator, limits):
+    """What each sentence draws, (N, the most of ``limits``); of its own generator its own limit
+    alone.
+    """
+    found = np.zeros((len(limits), limits.max(initial=0)))
+    if isinstance(generator, (list, tuple)):
+        for row, one, limit in zip(found, generator, limits.tolist(), strict=True):
+            row[:limit] = one.uniform(limit, dtype=np.float64).data
+        return found
+    generator = mt.random.default if generator is None else generator
+    seed, first, counter = generator.state
+    streams = [mt.random.Generator(seed, first + i, counter) for i in range(len(limits))]
+    for row, one in zip(found, streams, strict=True):
+        row[:] = one.uniform(len(row), dtype=np.float64).data
+    generator.state = (seed, first, max([counter, *(one.counter for one in streams)]))
+    return found
 
 
 def _cooled(log_probabilities, temperature):
@@ -96,13 +116,14 @@ def _draw(logits, top_k, top_p, uniform):
         order = xp.argsort(-values, axis=1, kind="stable")
         values, tokens = (xp.take_along_axis(x, order, axis=1) for x in (values, tokens))
     cumulated = xp.cumsum(xp.exp(values - values.max(axis=1, keepdims=True)), axis=1)
-    reached = cumulated >= (1.0 if top_p is None else top_p) * cumulated[:, -1:]
-    # The first place where p is reached; what comes behind it is not kept.
-    last = reached.argmax(axis=1)[:, None]
-    total = xp.take_along_axis(cumulated, last, axis=1)
-    # The first above: never one of probability 0.
-    place = (cumulated <= uniform[:, None] * total).sum(axis=1, keepdims=True)
-    return xp.take_along_axis(tokens, xp.minimum(place, last), axis=1)[:, 0]
+    total = cumulated[:, -1:]
+    if top_p is not None:  # what comes behind the first place where p is reached is not kept
+        last = (cumulated >= top_p * total).argmax(axis=1)[:, None]
+        total = xp.take_along_axis(cumulated, last, axis=1)
+    # The first above, never one of probability 0. There is one: a number below 1, times the total,
+    # is below the total.
+    place = (cumulated > uniform[:, None] * total).argmax(axis=1)[:, None]
+    return xp.take_along_axis(tokens, place, axis=1)[:, 0]
 
 
 def _check_sampling(temperature, top_k, top_p):
@@ -127,10 +148,7 @@ def check_choices(
         raise ValueError(f"temperature must be 0, for the most probable token, or above, got {temperature}")
     if temperature == 0 and not (top_k is top_p is generator is None):
         raise ValueError("top_k, top_p and generator are for sampling: give a temperature above 0, such as 1.0")
-    if generator is not None and not isinstance(generator, mt.random.Generator):
-        raise TypeError(
-            f"generator must be an mt.random.Generator, such as mt.random.Generator(0), got {type(generator).__name__}"
-        )
+    check_generators(generator)
     if isinstance(beam_size, bool) or not hasattr(beam_size, "__index__"):
         raise TypeError(f"beam_size must be an integer, how many hypotheses are kept, got {beam_size!r}")
     if beam_size < 1:
@@ -138,6 +156,32 @@ def check_choices(
     if beam_size > 1 and (temperature > 0 or stream is not None):
         raise ValueError("beam search neither samples nor streams: leave out beam_size, or temperature and stream")
     check_beam(beam_size, length_reward, patience, penalty)
+
+
+def check_generators(generator, n=None):
+    """Raise for what is neither None nor an ``mt.random.Generator`` nor a list of them, one for
+    each of ``n`` sentences, if their number is known.
+    """
+    if not isinstance(generator, (list, tuple)):
+        if generator is not None and not isinstance(generator, mt.random.Generator):
+            raise TypeError(
+                "generator must be an mt.random.Generator, such as mt.random.Generator(0), or a list of them, one for "
+                f"each sentence, got {type(generator).__name__}"
+            )
+        return
+    places = {}
+    for i, one in enumerate(generator):
+        if not isinstance(one, mt.random.Generator):
+            raise TypeError(f"generator[{i}] must be an mt.random.Generator, got {type(one).__name__}")
+        if places.setdefault(id(one), i) != i:
+            raise ValueError(
+                f"generator[{i}] is that of sentence {places[id(one)]} too: give each its own, such as "
+                "[mt.random.Generator(0, stream=i) for i in range(N)]"
+            )
+    if n not in (None, len(generator)):
+        raise ValueError(
+            f"generator has {len(generator)} generators for {n} sentences: give one for each, or one alone"
+        )
 
 
 def check_beam(beam_size, length_reward, patience, penalty=None):

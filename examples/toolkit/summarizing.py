@@ -58,7 +58,7 @@ class Settings(MadePairSettings):
 TRANSFORMER: dict[str, Any] = dict(d_model=64, layers=2, d_ff=128, pre_norm=True, lr=3e-3)
 DOCSTRINGS: dict[str, Any] = dict(
     vocab=2000, d_model=64, hidden=64, dropout=0.3, label_smoothing=0.1, steps=2800, validate_every=200, warmup=40,
-    samples=64,
+    samples=32,
 )  # fmt: skip
 # Of those the recurrent ones: as good as additive attention there, and less to compute.
 RECURRENT_DOCSTRINGS: dict[str, Any] = dict(attention="dot")
@@ -92,7 +92,7 @@ def way_of_writing(
         raise UserError("--beam searches, --samples and --temperature draw: give one or the other")
     if drawn == 1:
         if temperature:
-            raise UserError("--temperature is of drawn summaries, and none is drawn: give --samples 64 too")
+            raise UserError("--temperature is of drawn summaries, and none is drawn: give --samples 32 too")
         return lambda texts, where: translator.translate(texts, beam or 1, where=where)
     return lambda texts, where: translator.agreed(texts, drawn, temperature or settings.temperature, where)
 

@@ -27,6 +27,7 @@ from toolkit.translation import PairSettings, make_model
 __all__ = ["Translator"]
 
 TIMED, PATIENCE = 10, 15.0  # sentences whose drawing is timed; seconds of all others from which on they are told
+SHARED = 100  # tokens of a sentence that take as long as what each takes whatever its length; by measurement
 
 
 class Translator:
@@ -140,24 +141,36 @@ class Translator:
         """Of ``samples`` outputs drawn for each sentence the one that is the most like all of them,
         see `toolkit.consensus`.
 
-        temperature: of the drawing, above 0. A sentence gets what it would get alone, and gets it
-        again the next time: the numbers are those of the run's seed. Outputs that are cut off are
-        reported as by `translate`.
+        temperature: of the drawing, above 0. Each sentence draws the numbers that it would draw
+        alone, and the same the next time: they are those of the run's seed. Outputs of several
+        sentences are drawn at once, which now and then changes a token, see
+        `minitensor.models.sampling`. Outputs that are cut off are reported as by `translate`.
         """
-        longest, started = self.settings.max_length, time.monotonic()
-        found: list[list[int]] = []
-        for ids in self.encode(sentences, where):
-            if len(found) == TIMED:
-                seconds = (len(sentences) - TIMED) * (time.monotonic() - started) / TIMED
+        longest, ids, size = self.settings.max_length, self.encode(sentences, where), max(1, ROWS // samples)
+        order = sorted(range(len(ids)), key=lambda index: len(ids[index]))  # equally long ones take the least time
+        work = np.cumsum([0, *(SHARED + len(ids[index]) for index in order)])
+        started, told = time.monotonic(), False
+        found: list[list[int]] = [[]] * len(ids)
+        for first in range(0, len(ids), size):
+            if first >= TIMED and not told:
+                seconds, told = (time.monotonic() - started) * (work[-1] / work[first] - 1), True
                 if seconds > PATIENCE:
                     left = minutes_in_words(round(seconds / 60, 1))
-                    note(f"{samples} outputs are drawn for each of {len(sentences):,}: about {left}")
-            source, mask = (mt.asarray(array, device=self.device) for array in pad_sources([ids]))
-            how = {"temperature": temperature, "generator": mt.random.Generator(self.settings.seed)}
-            drawn = self.model.generate(source, longest, mask=mask, start_ids=[START] * samples, **how)
-            found.append(drawn[most_alike([self.tokenizer.decode(tokens) for tokens in drawn])])
+                    note(f"{samples} outputs are drawn for each of {len(ids):,}: about {left}")
+            chosen = order[first : first + size]
+            for index, tokens in zip(chosen, self._agreed([ids[index] for index in chosen], samples, temperature)):
+                found[index] = tokens
         tell_cut_off([[tokens] for tokens in found], longest, where, units=self.settings.units)
         return [self.form.back(_one_line(self.tokenizer.decode(tokens))) for tokens in found]
+
+    def _agreed(self, ids: Sequence[list[int]], samples: int, temperature: float) -> list[list[int]]:
+        """The tokens of the output that `agreed` takes for each sentence; all are drawn at once."""
+        source, mask = (mt.asarray(array, device=self.device) for array in pad_sources(ids))
+        numbers = [mt.random.Generator(self.settings.seed, stream=k) for _ in ids for k in range(samples)]
+        how: dict[str, Any] = dict(mask=mask, start_ids=[START] * len(numbers), generator=numbers)
+        drawn = self.model.generate(source, self.settings.max_length, temperature=temperature, **how)
+        each = [drawn[i : i + samples] for i in range(0, len(drawn), samples)]
+        return [some[most_alike([self.tokenizer.decode(tokens) for tokens in some])] for some in each]
 
     def score(self, pairs: Sequence[Pair], where: str = "pair") -> list[tuple[float, int]]:
         """``log P(translation | sentence)`` in nats for each pair that is given, and the number of

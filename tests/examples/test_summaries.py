@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import summaries
 from scripts import caller, refuser
-from toolkit import consensus, docstrings, plans, rouge
+from toolkit import consensus, docstrings, plans, rouge, translator
 from toolkit import sentences as ends
 from toolkit.chance import mean_interval
 from toolkit.consensus import most_alike
@@ -329,6 +329,24 @@ def test_a_text_gets_the_same_drawn_summary_alone_as_among_others(run, capsys):
     assert summaries(*texts) == [*summaries(texts[0]), *summaries(texts[1])] == summaries(*texts, "--samples", 3)
     greedy = summaries(*texts, "--samples", 1)
     assert greedy == summaries(*texts, "--beam", 1) == summaries(*texts, "--temperature", 0.01)
+
+
+def test_drawings_in_several_parts_are_the_same_and_tell_how_long_they_take(run, capsys, monkeypatch):
+    texts = [f"Ben leads the fair on day {n}." for n in range(7)]
+
+    def summaries():
+        assert call("summarize", "--run", run, *texts) == 0
+        return capsys.readouterr()
+
+    capsys.readouterr()
+    whole = summaries()
+    assert "outputs are drawn" not in whole.err
+    monkeypatch.setattr(translator, "ROWS", 7)  # two texts of three outputs at a time
+    monkeypatch.setattr(translator, "TIMED", 3)
+    monkeypatch.setattr(translator, "PATIENCE", -1.0)
+    parts = summaries()
+    assert parts.out == whole.out
+    assert parts.err.count("note: 3 outputs are drawn for each of 7: about 0 minutes") == 1
 
 
 def test_what_is_refused(run, data, tmp_path, capsys):

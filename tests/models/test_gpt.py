@@ -186,6 +186,22 @@ def test_sampling_and_beam_search_do_not_depend_on_the_batch(how):
     assert len({tuple(tokens) for tokens in together}) == 4
     for row, prompt in enumerate(PROMPTS):
         assert model.generate([prompt], 10, **how, **generator(row)) == [together[row]]
+    if "temperature" in how:
+        own = [mt.random.Generator(5, stream=row) for row in (3, 0, 2, 1)]
+        mixed = model.generate([PROMPTS[row] for row in (3, 0, 2, 1)], 10, **how, generator=own)
+        assert [mixed[i] for i in (1, 3, 2, 0)] == together and {one.counter for one in own} == {3}
+
+
+def test_lists_of_generators_are_looked_at_before_anything_is_drawn():
+    model, own = make(), [mt.random.Generator(0, stream=i) for i in range(2)]
+    for prompts in (PROMPTS, []):
+        with pytest.raises(ValueError, match=f"generator has 2 generators for {len(prompts)} sentences"):
+            model.generate(prompts, 3, temperature=1.0, generator=own)
+    for wrong in (dict(), dict(beam_size=2)):
+        with pytest.raises(ValueError, match="top_k, top_p and generator are for sampling"):
+            model.generate(PROMPTS[:2], 3, generator=own, **wrong)
+    with pytest.raises(TypeError, match=r"generator\[0\] must be an mt.random.Generator, got int"):
+        model.generate(PROMPTS[:2], 3, temperature=1.0, generator=[5, 6])
 
 
 def test_prompts_as_an_array_with_padding_on_either_side():

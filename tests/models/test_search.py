@@ -409,6 +409,50 @@ def test_sampling_goes_on_from_where_the_generator_stands():
     assert sample(toy.step, State(2), range(2), (), 5) == first
 
 
+def test_each_sentence_draws_from_a_generator_of_its_own():
+    toy, limits, places = Toy(4, 30), [3, 9, 1, 6], [(11, 5, 0), (11, 2, 7), (0, 5, 0), (11, 5, 0)]
+    alone = [mt.random.Generator(*place) for place in places]
+    wanted = [
+        sample(toy.step, State(1), [1], STOP, limit, generator=one)[0] for limit, one in zip(limits, alone, strict=True)
+    ]
+    assert len(set(map(tuple, wanted))) == 4 and wanted[3][: len(wanted[0])] == wanted[0]
+    for kind in (list, tuple):
+        own = kind(mt.random.Generator(*place) for place in places)
+        assert sample(toy.step, State(4), [1] * 4, STOP, limits, generator=own) == wanted
+        assert [one.state for one in own] == [one.state for one in alone]
+    assert [one.counter for one in alone] == [1, 7 + 3, 1, 2]  # four draws to a block
+    streams = [mt.random.Generator(11, 5 + i) for i in range(4)]
+    together = sample(toy.step, State(4), range(4), (), 9, generator=mt.random.Generator(11, 5))
+    assert sample(toy.step, State(4), range(4), (), 9, generator=streams) == together
+
+
+def test_no_sentences_draw_nothing():
+    generator = mt.random.Generator(3)
+    for none in (None, [], generator):
+        assert sample(Toy(0, 4).step, State(0), [], STOP, 3, generator=none) == []
+    assert generator.state == (3, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda g: [g(0)], ValueError, "generator has 1 generators for 2 sentences: give one for each, or one alone"),
+        (lambda g: [g(0), g(1), g(2)], ValueError, "generator has 3 generators for 2 sentences"),
+        (lambda g: [g(0)] * 2, ValueError, r"generator\[1\] is that of sentence 0 too: give each its own"),
+        (lambda g: (g(0), 1), TypeError, r"generator\[1\] must be an mt.random.Generator, got int"),
+        (lambda g: [g(0), None], TypeError, r"generator\[1\] must be an mt.random.Generator, got NoneType"),
+        (lambda g: 0, TypeError, "generator must be an mt.random.Generator, .* or a list of them, .* got int"),
+        (lambda g: np.random.default_rng(0), TypeError, "generator must be an mt.random.Generator, .* got Generator"),
+    ],
+)
+def test_generators_that_are_none_are_refused(make, error, message):
+    made = make(mt.random.Generator)
+    with pytest.raises(error, match=message):
+        sample(Toy(0, 4).step, State(2), [0, 1], STOP, 3, generator=made)
+    first = made[0] if isinstance(made, (list, tuple)) else mt.random.Generator()
+    assert first.counter == 0  # nothing has been drawn
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

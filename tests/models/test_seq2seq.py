@@ -233,6 +233,26 @@ def test_drawn_targets_are_those_of_sample():
             model.generate(SOURCE, 9, mask=MASK, **wrong)
 
 
+@pytest.mark.parametrize("named", [{}, dict(attention="dot", copy=True), dict(cell="lstm", attention="none")])
+def test_several_targets_of_several_sources_draw_what_they_draw_alone(named):
+    model, each = make(**named), 3
+    real = [int(row.sum()) for row in MASK]
+
+    def own(seed):
+        return [mt.random.Generator(seed, stream=k) for k in range(each)]
+
+    alone = [
+        model.generate(SOURCE[i : i + 1, : real[i]], 9, start_ids=[START] * each, temperature=1.0, generator=own(i))
+        for i in range(len(SOURCE))
+    ]
+    both = [*own(0), *own(1)]
+    found = model.generate(SOURCE, 9, mask=MASK, start_ids=[START] * 2 * each, temperature=1.0, generator=both)
+    assert [found[:each], found[each:]] == alone and len(set(map(tuple, found))) > each
+    assert {one.counter for one in both} == {3}
+    with pytest.raises(ValueError, match="generator has 3 generators for 6 sentences"):
+        model.generate(SOURCE, 9, mask=MASK, start_ids=[START] * 6, temperature=1.0, generator=own(0))
+
+
 def test_bad_input_is_named():
     model = make()
     with pytest.raises(ValueError, match="unknown recurrent cell 'elman'; write one of: rnn, lstm, gru"):

@@ -3,6 +3,7 @@ even NaN, reaches nothing.
 """
 
 import copy
+import math
 import pickle
 
 import numpy as np
@@ -110,6 +111,23 @@ def test_every_entry_refuses_a_wrong_mask_in_the_same_words(entry):
             ValueError, match=r"^mask of shape \(.*\) does not broadcast to \(batch, heads, queries, keys\) ="
         ):
             call(np.ones(shape, bool))
+
+
+@pytest.mark.parametrize("hidden", [math.nan, math.inf, 1e30, 0.0])
+def test_weights_and_their_gradients_know_nothing_of_what_is_hidden(hidden):
+    mask = np.ones((B, 1, T, S), bool)
+    mask[..., -1] = mask[0, :, 1] = False  # no query sees the last key, and query 1 of sentence 0 no key
+    g = normal(B, H, T, S)
+
+    def answers(value):
+        q, k = np.random.default_rng(3).normal(size=(B, H, T, 4)), np.random.default_rng(4).normal(size=(B, H, S, 4))
+        k[:, :, -1] = q[0, :, 1] = value
+        q, k = (mt.tensor(x.astype("float32"), requires_grad=True) for x in (q, k))
+        weights = F.attention_weights(q, k, mask=mask)
+        return weights, *mt.grad((weights * g).sum(), [q, k])
+
+    for found, wanted in zip(answers(hidden), answers(0.5), strict=True):
+        np.testing.assert_array_equal(found.data, wanted.data)
 
 
 @pytest.mark.parametrize("entry", ENTRIES)

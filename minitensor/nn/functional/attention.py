@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from minitensor.backend import compute_dtype, device_of, is_narrow, namespace, widen
+from minitensor.backend import compute_dtype, device_of, is_array, is_narrow, namespace, widen
 from minitensor.engine.fused import fused
 from minitensor.engine.mode import reads_values
 from minitensor.engine.settings import number
@@ -224,6 +224,12 @@ def _visible(xp, q, k, v, mask, causal):
     return (hide and hide(xp, q, k, v, mask)) or blank_hidden(where, q, k, v, mask)
 
 
+def _surely_moderate(*tensors):
+    """Whether nothing that is hidden in them can matter; of what has no elements yet, no."""
+    arrays = [x._array for x in tensors]
+    return all(map(is_array, arrays)) and namespace(tensors[0].device).surely_moderate(*arrays)
+
+
 def _bits_where(xp):
     """``where(condition, x, 0)`` of numbers of 16 bits, by their bits: zero has none."""
     return lambda condition, x, _: xp.where(condition, x.view(xp.uint16), xp.uint16(0)).view(x.dtype)
@@ -433,7 +439,7 @@ def attention_weights(
     allowed = _with_triangle(allowed, is_causal, query, key)
     scale, dtype = _scale(query.shape[-1]) if scale is None else scale, query.dtype
     query, key, bias = widen(query), widen(key), None if bias is None else widen(asarray(bias))
-    if allowed is not None:
+    if allowed is not None and not _surely_moderate(query, key):
         query, key, _ = blank_hidden(where, query, key, key, allowed)
     weights = _probabilities(query, key, allowed, bias, scale)
     return weights.astype(dtype) if is_narrow(dtype) else weights

@@ -19,6 +19,14 @@ def _rows(xp, x):
     return x
 
 
+def _led(xp, x, lead):
+    """``x`` (..., T, K) with the axes ``lead`` in front.
+
+    As it is if it has them: what is broadcast is read-only, and looked through in a slower way.
+    """
+    return x if x.shape[:-2] == lead else xp.broadcast_to(x, (*lead, *x.shape[-2:]))
+
+
 def _steps(x):
     """Bytes from one batch, head and row of ``x`` to the next."""
     batch, head, row, _ = x.strides
@@ -75,7 +83,7 @@ def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=F
     if len(lead) > 2:
         return None
     four = (1,) * (2 - len(lead)) + lead
-    q, k, v = (xp.broadcast_to(x, (*lead, *x.shape[-2:])).reshape(*four, *x.shape[-2:]) for x in (query, key, value))
+    q, k, v = (_led(xp, x, lead).reshape(*four, *x.shape[-2:]) for x in (query, key, value))
     q, k, v = _visible(xp, q, k, v, mask, causal)
     tiles = _Tiles(xp, q, k, v, mask, written(drop, drawn), scale, causal)
     out = _by_heads(xp, (*four, q.shape[2], v.shape[3]), q.dtype)

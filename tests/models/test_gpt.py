@@ -10,6 +10,7 @@ import minitensor as mt
 from minitensor import nn, optim
 from minitensor.files.safetensors import TensorFile, tensor_file, write_whole
 from minitensor.models.gpt import GPT, IGNORED, GPTConfig
+from minitensor.models.search import beam_search, power
 
 SMALL = dict(vocab_size=23, max_length=16, d_model=16, n_layers=2, n_heads=2)
 QUIET = dict(dropout=0.0, attention_dropout=0.0, embedding_dropout=0.0)
@@ -202,6 +203,23 @@ def test_lists_of_generators_are_looked_at_before_anything_is_drawn():
             model.generate(PROMPTS[:2], 3, generator=own, **wrong)
     with pytest.raises(TypeError, match=r"generator\[0\] must be an mt.random.Generator, got int"):
         model.generate(PROMPTS[:2], 3, temperature=1.0, generator=[5, 6])
+
+
+def test_a_beam_is_judged_by_another_penalty():
+    model, stop = make(sharp=0.3), 6
+    how = dict(beam_size=4, stop_ids=stop)
+
+    def steep(length, alpha):
+        return power(length, 4.0 * alpha)
+
+    found = model.generate(PROMPTS, 8, length_penalty=1.0, penalty=steep, **how)
+    direct = (model.step, model.start(list(map(np.asarray, PROMPTS))), [prompt[-1] for prompt in PROMPTS], stop, 8, 4)
+    with mt.no_grad():
+        assert (
+            found == beam_search(*direct, 1.0, penalty=steep) != model.generate(PROMPTS, 8, length_penalty=1.0, **how)
+        )
+    with pytest.raises(ValueError, match="penalty are of a beam search, and beam_size is 1"):
+        model.generate(PROMPTS, 8, penalty=power)
 
 
 def test_prompts_as_an_array_with_padding_on_either_side():

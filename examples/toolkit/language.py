@@ -70,7 +70,9 @@ GPT_EMBEDDED: dict[str, Any] = {"steps": 800, "validate_every": 200}
 # Of documents whose topics are to be learned from few labels: a GPT that reads words, read four to
 # five times.
 OF_DOCUMENTS: dict[str, Any] = {"arch": "gpt", "tokens": "bpe"}
-GPT_OF_DOCUMENTS: dict[str, Any] = {"vocab": 4000, "layers": 2, "batch": 32, "steps": 1000, "validate_every": 250}
+GPT_OF_DOCUMENTS: dict[str, Any] = {
+    "vocab": 2000, "d_model": 96, "layers": 2, "batch": 16, "steps": 2000, "validate_every": 500,
+}  # fmt: skip
 
 
 def presets(given: dict[str, Any], embedded: bool, documents: bool = False) -> dict[str, Any]:

@@ -167,7 +167,7 @@ def check_generators(generator, n=None):
                 f"each sentence, got {type(generator).__name__}"
             )
         return
-    places = {}
+    places: dict[int, int] = {}
     for i, one in enumerate(generator):
         if not isinstance(one, mt.random.Generator):
             raise TypeError(f"generator[{i}] must be an mt.random.Generator, got {type(one).__name__}")

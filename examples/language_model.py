@@ -50,9 +50,9 @@ import minitensor as mt
 HELD_OUT = "held-out loss"
 ATTENTION, FINETUNE = "attention.png", "finetune.png"
 PROMPT, LENGTH, TEMPERATURE = 60, 400, 0.8  # of the text that is written after training: characters, tokens
-# Labelled passages of each topic, repetitions, updates, learning rates (each the best of three on
+# Labelled passages of each topic, repetitions, updates, learning rates (each the best of four on
 # validation documents).
-FINE_TUNING = Plan((8,), 3, 100, {PRETRAINED: 1e-3, SCRATCH: 4e-3})
+FINE_TUNING = Plan((8,), 3, 100, {PRETRAINED: 2e-3, SCRATCH: 2e-3})
 POOLING = "mean"  # better on these than "last", that of the paper; see GPTClassifier
 
 

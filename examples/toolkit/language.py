@@ -67,10 +67,12 @@ GPT_SUITED: dict[str, Any] = {
     "steps": 2000, "validate_every": 500,
 }  # fmt: skip
 GPT_EMBEDDED: dict[str, Any] = {"steps": 800, "validate_every": 200}
-# Of documents whose topics are to be learned from few labels: a GPT that reads words, read four to
-# five times.
+# Of documents whose topics are to be learned from few labels: a GPT that reads words, read four
+# times.
 OF_DOCUMENTS: dict[str, Any] = {"arch": "gpt", "tokens": "bpe"}
-GPT_OF_DOCUMENTS: dict[str, Any] = {"vocab": 4000, "layers": 2, "batch": 32, "steps": 1000, "validate_every": 250}
+GPT_OF_DOCUMENTS: dict[str, Any] = {
+    "vocab": 2000, "d_model": 96, "layers": 2, "batch": 16, "lr": 2e-3, "steps": 1900, "validate_every": 475,
+}  # fmt: skip
 
 
 def presets(given: dict[str, Any], embedded: bool, documents: bool = False) -> dict[str, Any]:

@@ -44,7 +44,9 @@ from toolkit.settings import refuse_options
 from toolkit.translation import RECURRENT_ONLY, TRANSFORMER_ONLY, Task, fingerprint
 
 # In the place of the defaults, which are those of a recurrent network.
-TRANSFORMER = dict(d_model=64, layers=2, d_ff=128, pre_norm=True, lr=3e-3)
+TRANSFORMER = dict(
+    d_model=64, layers=2, d_ff=128, pre_norm=True, input_feeding=False, lr=3e-3, steps=1900, validate_every=380
+)
 
 
 class Genes(Program):

@@ -110,12 +110,15 @@ class EncoderDecoder(nn.Module):
         ``top_p`` and ``generator`` as in `search.sample`; target r, by ``start_ids``, draws from
         the stream r of the generator, so that ten of a source are ten different ones, or from the
         generator r of a list. length_penalty, length_reward, patience, penalty: of a beam, see
-        `search.beam_search`; the last is by default the model's own.
+        `search.beam_search`; the last is by default the model's own, and another needs a
+        length_penalty.
 
         Raises ValueError for another number of them, another shape than (R,), an id that is no
         token, and sources of no positions; TypeError for other start_ids than integers.
         """
-        check_choices(temperature, top_k, top_p, beam_size, generator, None, length_reward, patience, penalty)
+        check_choices(
+            temperature, top_k, top_p, beam_size, generator, None, length_reward, patience, penalty, length_penalty
+        )
         if temperature > 0 and n_best not in (None, 1):
             raise ValueError("n_best is of a beam search: to draw several of each source, repeat its start_ids")
         c = self.config

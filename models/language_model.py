@@ -36,7 +36,7 @@ class LanguageModel(nn.Module):
         raise NotImplementedError
 
     def generate(
-        self, ids, max_new_tokens, temperature=0.0, top_k=None, top_p=None, beam_size=1, length_penalty=0.0,
+        self, ids, max_new_tokens, temperature=0.0, top_k=None, top_p=None, beam_size=1, length_penalty=None,
         stop_ids=None, mask=None, generator=None, stream=None, length_reward=0.0, patience=None,
         penalty=None,
     ):  # fmt: skip
@@ -48,7 +48,8 @@ class LanguageModel(nn.Module):
         temperature: 0 takes the most probable token each time; a greater one samples, with
         ``top_k``, ``top_p`` and ``generator``, or a list of one for each prompt, as in
         `search.sample`. beam_size: above 1 searches, with ``length_penalty``, ``length_reward``,
-        ``patience`` and ``penalty`` as in `search.beam_search`.
+        ``patience`` and ``penalty`` as in `search.beam_search`; length_penalty: default: 0, and a
+        ``penalty`` needs one.
 
         stop_ids: a token that ends a text, or several, or ``()``; default: the configuration's. The
         stop token is not returned. stream: ``stream(rows, ids)`` is called after every step with
@@ -56,7 +57,9 @@ class LanguageModel(nn.Module):
 
         Raises ValueError for an empty prompt, and for one that leaves no room for the new tokens.
         """
-        check_choices(temperature, top_k, top_p, beam_size, generator, stream, length_reward, patience, penalty)
+        check_choices(
+            temperature, top_k, top_p, beam_size, generator, stream, length_reward, patience, penalty, length_penalty
+        )
         prompts = as_prompts(ids, mask)
         check_generators(generator, len(prompts))
         if not prompts:
@@ -70,7 +73,7 @@ class LanguageModel(nn.Module):
             if beam_size > 1:
                 how = dict(length_reward=length_reward, patience=patience)
                 how |= {} if penalty is None else dict(penalty=penalty)
-                return beam_search(*decoding, beam_size, length_penalty, **how)
+                return beam_search(*decoding, beam_size, 0.0 if length_penalty is None else length_penalty, **how)
             if temperature > 0:
                 return sample(*decoding, temperature, top_k, top_p, generator, stream)
             return greedy(*decoding, stream)

@@ -76,11 +76,12 @@ def _numbers(generator, limits):
             row[:limit] = one.uniform(limit, dtype=np.float64).data
         return found
     generator = mt.random.default if generator is None else generator
-    seed, first, counter = generator.state
-    streams = [mt.random.Generator(seed, first + i, counter) for i in range(len(limits))]
-    for row, one in zip(found, streams, strict=True):
-        row[:] = one.uniform(len(row), dtype=np.float64).data
-    generator.state = (seed, first, max([counter, *(one.counter for one in streams)]))
+    seed, first, _ = generator.state
+    counted = mt.random.Generator()
+    counted.uniform(found.shape[1], dtype=np.float64)
+    counter = generator.advance(counted.counter if len(found) else 0)  # at once: threads may share it
+    for i, row in enumerate(found):
+        row[:] = mt.random.Generator(seed, first + i, counter).uniform(len(row), dtype=np.float64).data
     return found
 
 
@@ -142,6 +143,7 @@ def _check_sampling(temperature, top_k, top_p):
 
 def check_choices(
     temperature, top_k, top_p, beam_size, generator, stream=None, length_reward=0.0, patience=None, penalty=None,
+    length_penalty=None,
 ):  # fmt: skip
     """Raise for ways of choosing that exclude each other."""
     if not 0 <= real("temperature", temperature) < math.inf:
@@ -156,6 +158,8 @@ def check_choices(
     if beam_size > 1 and (temperature > 0 or stream is not None):
         raise ValueError("beam search neither samples nor streams: leave out beam_size, or temperature and stream")
     check_beam(beam_size, length_reward, patience, penalty)
+    if penalty is not None and length_penalty is None:
+        raise ValueError("penalty is a function of a length and of length_penalty: give that too, such as 1.0")
 
 
 def check_generators(generator, n=None):

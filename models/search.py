@@ -120,7 +120,8 @@ def beam_search(
     ``early_stopping``. Default: 2 if there is a reward, since late hypotheses, which are long, are
     then likely to be endless ones; otherwise infinity.
 
-    penalty: another function of the length and ``length_penalty``, such as `power`: monotonic.
+    penalty: another function of a length and of ``length_penalty``, such as `power`: a positive
+    number for each length, rising or falling.
 
     n_best: up to ``beam_size``; if given, the result has a list of so many such hypotheses for each
     sentence, the best first and complete ones before unfinished ones, and a sentence is done when
@@ -144,7 +145,8 @@ def beam_search(
     last = enough(patience, beam_size, wanted, length_reward)  # complete hypotheses of a sentence
     ids = starts(start_ids)
     limits, stop_ids = limits_of(max_new_tokens, len(ids)), stops_of(stop_id)
-    largest = np.maximum(penalty(1, length_penalty), penalty(limits, length_penalty))
+    divisors = _divisors(penalty, length_penalty, limits.max(initial=1))  # of the lengths 1, 2 ...
+    largest = np.maximum(divisors[0], divisors[np.maximum(limits, 1) - 1])
     sentence = np.arange(len(ids))  # (N,) the sentences still searched
     scores = np.zeros((len(ids), 1))  # (N, W) log-probability of each live hypothesis, best first
     history = np.empty((len(ids), 1, 0), dtype=np.int64)  # (N, W, length) its tokens
@@ -159,7 +161,7 @@ def beam_search(
         totals, beams, tokens = _continuations(answer, scores, beam_size + len(stop_ids))
         stops = np.isin(tokens, stop_ids)
 
-        complete = np.where(stops, totals, -np.inf)[:, :beam_size] / penalty(length, length_penalty)
+        complete = np.where(stops, totals, -np.inf)[:, :beam_size] / divisors[length - 1]
         complete += length_reward * length
         met[sentence] += np.isfinite(complete).sum(axis=1)
         for n in np.flatnonzero(complete.max(axis=1) > bar[sentence]):
@@ -189,6 +191,28 @@ def beam_search(
         ids = tokens[going].reshape(-1)
     hypotheses = [[tokens for _, tokens in best] for best in outputs]
     return hypotheses if n_best is not None else [best[0] if best else [] for best in hypotheses]
+
+
+def _divisors(penalty, length_penalty, longest):
+    """What log P is divided by at each length from 1 to ``longest``, in float64."""
+    if not callable(penalty):
+        raise TypeError(
+            f"penalty must be a function of a length and of length_penalty, such as `power`, got {type(penalty).__name__}"
+        )
+    found = np.empty(longest)
+    for length in range(1, longest + 1):
+        with np.errstate(all="ignore"):
+            value = penalty(length, length_penalty)
+        try:
+            found[length - 1] = value
+        except (TypeError, ValueError):
+            found[length - 1] = np.nan
+        if not 0 < found[length - 1] < np.inf:
+            raise ValueError(
+                f"penalty must give a positive number for each length; of {length} and the length_penalty {length_penalty:g}"
+                f" it gives {value!r}"
+            )
+    return found
 
 
 def enough(patience, beam_size, wanted, length_reward):

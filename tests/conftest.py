@@ -109,15 +109,22 @@ def _is_uncompiled(item):
 # Folders and files of tests/ that are marked `upkeep`: what those need who change the repository,
 # and the GPU's path, on simulated devices.
 UPKEEP = (
-    "backend", "benchmarks", "examples/test_trainer_gpu.py", "test_imports.py", "test_install.py", "test_mutants.py",
-    "test_mutations.py", "test_package.py", "test_portable.py", "test_strata.py",
+    "backend/test_attention_tiles.py", "backend/test_cuda_sums.py", "backend/test_devices.py",
+    "backend/test_fake_device.py", "backend/test_fake_gradients.py", "backend/test_fake_graphs.py",
+    "backend/test_fake_models.py", "backend/test_fake_profile.py", "backend/test_fake_recurrent.py",
+    "backend/test_fake_trace.py", "backend/test_gemm.py", "backend/test_kernels.py", "backend/test_sixteen.py",
+    "backend/test_two_gpus.py", "benchmarks", "examples/test_trainer_gpu.py", "test_imports.py", "test_install.py",
+    "test_mutants.py", "test_mutations.py", "test_package.py", "test_portable.py", "test_strata.py",
 )  # fmt: skip
 TESTS = Path(__file__).parent
 
 
 def _is_plain(config):
-    """Whether neither a path nor ``-m`` was given, but by pyproject.toml."""
-    return config.args == config.getini("testpaths") and config.option.markexpr == "not slow and not browser"
+    """Whether all tests are asked for: neither a path nor ``-m`` is given, or as in pyproject.toml,
+    nor ``-k`` nor ``--lf``.
+    """
+    asked, chosen = config.option, config.option.keyword or getattr(config.option, "lf", False)
+    return not chosen and config.args == config.getini("testpaths") and asked.markexpr == "not slow and not browser"
 
 
 def pytest_collection_modifyitems(config, items):

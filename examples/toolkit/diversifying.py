@@ -19,7 +19,7 @@ from typing import Any
 
 from toolkit import console
 from toolkit.blank import stripped
-from toolkit.console import UserError, counted
+from toolkit.console import UserError, counted, note
 from toolkit.corpus import FILE, Corpus, Pair
 from toolkit.decoding import add_decoding, add_length, search_of
 from toolkit.files import check_new_folder, new_folder, write_text
@@ -87,6 +87,10 @@ class Diversifies(Program):
         corpus = self.load(data)[languages[1]]
         for run, side in runs:
             _tell_other_data(run, corpus, side, options.data)
+            if run.settings.moses:
+                note(
+                    f"{run.folder} was trained with --moses: what it writes is in lower case alone, beside the pairs as they are"
+                )
         # All are opened now: a run without weights is to be told before hours of translating.
         translators = [Translator(run, device=options.device or run.settings.device) for run, _ in runs]
         train = list(corpus.train)

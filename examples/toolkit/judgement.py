@@ -113,7 +113,7 @@ class Evaluates(Program):
             tell_seen(self, run, corpora)
         if run.settings.moses and (against is None or against.settings.moses):
             console.note(
-                f"{run.folder} was trained with --moses and writes lower case alone: only BLEU in lower case judges it"
+                "what is written is in lower case alone, by --moses of train: only BLEU in lower case judges it"
             )
         if against:
             self._tell_unlike(run, against, corpora)
@@ -142,7 +142,8 @@ class Evaluates(Program):
                     }
                 elif also:
                     judged["seeds"] = {one.settings.seed: made for one, made in zip((run, *also), written, strict=True)}
-                title = ", ".join(filter(None, [name, counted(len(pairs), "sentence") + remark, told(how)]))
+                lower = "in lower case alone" if ours.lower_case else ""
+                title = ", ".join(filter(None, [name, counted(len(pairs), "sentence") + remark, told(how), lower]))
                 found.append(evaluation(title, pairs, written[0], (data["source"], target), **judged))
                 found[-1].tell(options.details)
         if options.page:

@@ -64,12 +64,13 @@ class Settings(MadePairSettings):
     label_smoothing: float = option(0.1, "label smoothing", least=0, below=1)
     d_model: int = option(32, "features of each letter; recurrent: of an embedding", least=1)
     hidden: int = option(96, "recurrent: features of the states", least=1)
+    input_feeding: bool = option(True, "recurrent: each step of the decoder also gets the last one's result")
     max_length: int = option(96, "longest sequence, in letters", least=2, below=100_000)
     max_tokens: int = option(2048, "positions in a batch, padding included, on either side", least=2)
     lr: float = option(6e-3, "peak learning rate of Adam", least=0, below=1e6)
     warmup: int = option(200, "updates of linear warm-up", least=1)
-    steps: int | None = option(1900, "stop after so many updates", least=1)
-    validate_every: int | None = option(380, "updates between validations; an epoch if not given", least=1)
+    steps: int | None = option(1250, "stop after so many updates", least=1)
+    validate_every: int | None = option(250, "updates between validations; an epoch if not given", least=1)
 
 
 class Ribosome(Translator):

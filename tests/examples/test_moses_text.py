@@ -65,7 +65,8 @@ def test_a_run_reads_raw_text(run, capsys):
     assert translator.form.target(FRENCH[0]) == moses("fr")(FRENCH[0])
     assert call("evaluate", "--run", run, "--to", "fr") == 0
     told = capsys.readouterr()
-    assert "lower-cased, Moses" in told.out and "lower case alone: only BLEU in lower case judges it" in told.err
+    assert "lower-cased, Moses" in told.out and "sentences, in lower case alone:" in told.out
+    assert "in lower case alone, by --moses of train: only BLEU in lower case judges it" in told.err
     (forced,) = translator.score([(ENGLISH[0], FRENCH[0])])
     assert forced == translator.score([(ENGLISH[0].upper(), FRENCH[0].upper())])[0]
 

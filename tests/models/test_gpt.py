@@ -220,6 +220,8 @@ def test_a_beam_is_judged_by_another_penalty():
         )
     with pytest.raises(ValueError, match="penalty are of a beam search, and beam_size is 1"):
         model.generate(PROMPTS, 8, penalty=power)
+    with pytest.raises(ValueError, match="of length_penalty: give that too, such as 1.0"):
+        model.generate(PROMPTS, 8, beam_size=4, penalty=power)
 
 
 def test_prompts_as_an_array_with_padding_on_either_side():

@@ -4,6 +4,8 @@ per prefix.
 
 import itertools
 import math
+import sys
+import threading
 
 import hypothesis.strategies as st
 import numpy as np
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 
 import minitensor as mt
 from minitensor.models.decoding_steps import top
-from minitensor.models.sampling import _draw
+from minitensor.models.sampling import _draw, _numbers
 from minitensor.models.search import beam_search, enough, greedy, penalty, power, sample, search
 
 STOP = 1
@@ -409,6 +411,26 @@ def test_sampling_goes_on_from_where_the_generator_stands():
     assert sample(toy.step, State(2), range(2), (), 5) == first
 
 
+def test_threads_that_share_a_generator_draw_other_numbers():
+    generator, drawn = mt.random.Generator(5), []
+
+    def draw():
+        for _ in range(150):
+            drawn.append(_numbers(generator, np.array([3])).tobytes())
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=draw) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(set(drawn)) == 600 and generator.counter == 600
+
+
 def test_each_sentence_draws_from_a_generator_of_its_own():
     toy, limits, places = Toy(4, 30), [3, 9, 1, 6], [(11, 5, 0), (11, 2, 7), (0, 5, 0), (11, 5, 0)]
     alone = [mt.random.Generator(*place) for place in places]
@@ -488,6 +510,12 @@ def test_sampling_errors(options, message):
         (dict(beam_size=2, patience="2"), "patience must be a positive number, got"),
         (dict(beam_size=1, length_reward=0.5), "are of a beam search, and beam_size is 1: give beam_size=5"),
         (dict(beam_size=1, patience=1), "are of a beam search, and beam_size is 1: give beam_size=5"),
+        (dict(penalty=5), "penalty must be a function of a length .* got int"),
+        (dict(penalty=lambda length, alpha: 0.0), "a positive number for each length; of 1 and .* 0.6 it gives 0.0"),
+        (dict(penalty=lambda length, alpha: 3 - length), "of 3 and the length_penalty 0.6 it gives 0"),
+        (dict(penalty=lambda length, alpha: math.nan), "it gives nan"),
+        (dict(penalty=lambda length, alpha: "long"), "it gives 'long'"),
+        (dict(penalty=power, length_penalty=1e4), "of 2 and the length_penalty 10000 it gives .*inf"),
         (dict(beam_size=1.5), "integer"),
         (dict(max_new_tokens=2.5), "max_new_tokens must be an integer"),
     ],

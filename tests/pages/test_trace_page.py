@@ -27,6 +27,16 @@ def at(shown):
     return shown.page.evaluate("walk().at")
 
 
+def open_all(shown):
+    """Click one closed box after the other, all of it within the page, until there is none."""
+    shown.page.evaluate(
+        """() => {
+            for (let one; (one = document.querySelector('.item[aria-expanded="false"]')); )
+                one.dispatchEvent(new MouseEvent("click"));
+        }"""
+    )
+
+
 def press(shown, key, times):
     """Press a key so many times, all of it within the page, where that takes a tenth of the time:
     after each, which step it is and what is said.
@@ -127,8 +137,7 @@ def test_what_a_pass_made_opens(show):
     shown, t = show(page(traced.recurrent())), traced.recurrent()
     made = next(node.id for node in t.nodes.values() if node.kind == "fused" and node.made_by)
     shown.page.keyboard.press("End")
-    while (closed := shown.page.locator('.item[aria-expanded="false"]')).count():
-        closed.first.evaluate("one => one.dispatchEvent(new MouseEvent('click'))")
+    open_all(shown)
     shown.page.locator(f'[data-key="node {made}"]').evaluate("one => one.dispatchEvent(new MouseEvent('click'))")
     assert shown.page.inner_text("#way").endswith(f"#{made}")
     assert "matmul" in shown.page.inner_text("#picture")
@@ -261,8 +270,7 @@ def test_boxes_open_as_one_goes(show):
 
 def test_all_boxes_can_be_opened(show):
     shown = show(page(traced.transformer()))
-    while (closed := shown.page.locator('.item[aria-expanded="false"]')).count():
-        closed.first.evaluate("one => one.dispatchEvent(new MouseEvent('click'))")
+    open_all(shown)
     nodes = view(traced.transformer().nodes)
     assert shown.page.locator('[data-key^="node"]').count() == len(nodes)
     press(shown, "ArrowRight", 200)

@@ -21,7 +21,7 @@ from minitensor.models.decoding_steps import (
     word_by_word,
 )
 
-__all__ = ["check_beam", "check_choices", "check_generators", "sample"]
+__all__ = ["check_beam", "check_choices", "check_generators", "check_penalty", "sample"]
 
 
 def sample(
@@ -194,8 +194,14 @@ def check_beam(beam_size, length_reward, patience, penalty=None):
         raise ValueError(
             "length_reward, patience and penalty are of a beam search, and beam_size is 1: give beam_size=5, or leave them out"
         )
-    if penalty is not None and not callable(penalty):
+    if penalty is not None:
+        check_penalty(penalty)
+
+
+def check_penalty(penalty):
+    """Raise for what is no function."""
+    if not callable(penalty):
         raise TypeError(
-            "penalty must be a function of the length and length_penalty, such as minitensor.models.search.power, got"
+            "penalty must be a function of a length and of length_penalty, such as minitensor.models.search.power, got"
             f" {type(penalty).__name__}"
         )

@@ -40,7 +40,7 @@ from minitensor.models.decoding_steps import (
     top,
     word_by_word,
 )
-from minitensor.models.sampling import check_beam, sample
+from minitensor.models.sampling import check_beam, check_penalty, sample
 
 __all__ = ["beam_search", "enough", "greedy", "penalty", "power", "real", "sample", "search", "starts"]
 
@@ -195,14 +195,11 @@ def beam_search(
 
 def _divisors(penalty, length_penalty, longest):
     """What log P is divided by at each length from 1 to ``longest``, in float64."""
-    if not callable(penalty):
-        raise TypeError(
-            f"penalty must be a function of a length and of length_penalty, such as `power`, got {type(penalty).__name__}"
-        )
+    check_penalty(penalty)
     found = np.empty(longest)
-    for length in range(1, longest + 1):
-        with np.errstate(all="ignore"):
-            value = penalty(length, length_penalty)
+    with np.errstate(all="ignore"):
+        values = [penalty(length, length_penalty) for length in range(1, longest + 1)]
+    for length, value in enumerate(values, start=1):
         try:
             found[length - 1] = value
         except (TypeError, ValueError):

@@ -2,6 +2,7 @@
 and what to skip without a GPU or without PyTorch.
 """
 
+import functools
 import gc
 import importlib.util
 import os
@@ -119,6 +120,11 @@ UPKEEP = (
 TESTS = Path(__file__).parent
 
 
+@functools.cache  # a file has many tests
+def _is_upkeep(path):
+    return any(path.is_relative_to(TESTS / name) for name in UPKEEP)
+
+
 def _is_plain(config):
     """Whether all tests are asked for: neither a path nor ``-m`` is given, or as in pyproject.toml,
     nor ``-k`` nor ``--lf``.
@@ -133,13 +139,12 @@ def pytest_collection_modifyitems(config, items):
     """
     for item in filter(_is_uncompiled, items):
         item.add_marker("uncompiled")
-    for item in items:
-        if any(item.path.is_relative_to(TESTS / name) for name in UPKEEP):
-            item.add_marker("upkeep")
+    upkeep = [item for item in items if _is_upkeep(item.path)]
+    for item in upkeep:
+        item.add_marker("upkeep")
     if _is_plain(config):
-        left_out = [item for item in items if item.get_closest_marker("upkeep")]
-        items[:] = [item for item in items if not item.get_closest_marker("upkeep")]
-        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not _is_upkeep(item.path)]
+        config.hook.pytest_deselected(items=upkeep)
     for marker, reason_of in (("gpu", _missing_gpu), ("torch", _missing_torch), ("mpi", _missing_mpi)):
         marked = [item for item in items if item.get_closest_marker(marker)]
         reason = reason_of() if marked else None

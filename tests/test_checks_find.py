@@ -159,7 +159,7 @@ def test_a_wrong_second_derivative_among_many():
 
 
 @pytest.mark.parametrize(
-    "function", [mt.square, mt.tanh, mt.exp, F.relu, mt.abs, F.softmax, mt.std, F.layer_norm, mt.max]
+    "function", [mt.square, mt.tanh, mt.exp, F.relu, mt.abs, F.softmax, mt.std, F.layer_norm, mt.logsumexp, mt.max]
 )
 def test_right_rules_pass_on_many_elements(function):
     assert gradcheck(function, [MANY]).checked

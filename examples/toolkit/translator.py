@@ -117,8 +117,8 @@ class Translator:
         numbers = [n for n, sentence in enumerate(sentences, start=1) if not (skip_blank and is_blank(sentence))]
         ids = self.encode([sentences[n - 1] for n in numbers], where, numbers)
         longest = self.settings.max_length
-        how: dict[str, Any] = dict(length_penalty=length_penalty, length_reward=length_reward, patience=patience)
-        how["penalty"] = penalty
+        judged: dict[str, Any] = dict(length_penalty=length_penalty, penalty=penalty)
+        how: dict[str, Any] = dict(length_reward=length_reward, patience=patience, **judged)
         found = decode(self.model, ids, self.device, longest, beam, n_best, rows, **how)
         if not whole:
             tell_cut_off(found, longest, where, numbers, self.settings.units)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from minitensor.backend import compute_dtype, device_of, is_array, is_narrow, namespace, widen
+from minitensor.backend import compute_dtype, device_of, is_narrow, namespace, widen
 from minitensor.engine.fused import fused
 from minitensor.engine.mode import reads_values
 from minitensor.engine.settings import number
@@ -18,7 +18,7 @@ from minitensor.nn.functional import attention_tiles as tiles
 from minitensor.nn.functional.blocks import as_floats, as_rows, row_blocks
 from minitensor.nn.functional.causal import below
 from minitensor.nn.functional.dropping import Drawn, dropout_mask
-from minitensor.nn.functional.masking import as_mask, blank_hidden
+from minitensor.nn.functional.masking import as_mask, blank_hidden, surely_moderate
 from minitensor.nn.functional.watching import tell_watchers, watched
 from minitensor.ops.elementwise import exp, where
 from minitensor.ops.linalg import matmul
@@ -224,12 +224,6 @@ def _visible(xp, q, k, v, mask, causal):
     return (hide and hide(xp, q, k, v, mask)) or blank_hidden(where, q, k, v, mask)
 
 
-def _surely_moderate(*tensors):
-    """Whether nothing that is hidden in them can matter; of what has no elements yet, no."""
-    arrays = [x._array for x in tensors]
-    return all(map(is_array, arrays)) and namespace(tensors[0].device).surely_moderate(*arrays)
-
-
 def _bits_where(xp):
     """``where(condition, x, 0)`` of numbers of 16 bits, by their bits: zero has none."""
     return lambda condition, x, _: xp.where(condition, x.view(xp.uint16), xp.uint16(0)).view(x.dtype)
@@ -252,6 +246,14 @@ def pull_scores(xp, ds, q, k, bias, scale, dq, dk):
     return bias_gradient
 
 
+def led_by(xp, x, lead):
+    """``x`` (..., T, K) with the axes ``lead`` in front.
+
+    As it is if it has them: what is broadcast is read-only, and looked through in a slower way.
+    """
+    return x if x.shape[:-2] == lead else xp.broadcast_to(x, (*lead, *x.shape[-2:]))
+
+
 def _by_heads(xp, shape, dtype):
     """An empty (B, H, T, K), in memory (B, T, H, K), so that joining heads copies nothing."""
     batch, heads, length, width = shape
@@ -264,7 +266,7 @@ def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=F
     given = [x for x in (query, key, value, mask, bias) if x is not None]
     lead = xp.broadcast_shapes(*[x.shape[:-2] for x in given])
     full = [as_floats(x) for x in (query, key, value)]
-    q, k, v = full = [x if x.shape[:-2] == lead else xp.broadcast_to(x, (*lead, *x.shape[-2:])) for x in full]
+    q, k, v = full = [led_by(xp, x, lead) for x in full]
     dtype = compute_dtype(*[x.dtype for x in (*full, bias) if x is not None])
 
     def new(rows, width):
@@ -439,7 +441,7 @@ def attention_weights(
     allowed = _with_triangle(allowed, is_causal, query, key)
     scale, dtype = _scale(query.shape[-1]) if scale is None else scale, query.dtype
     query, key, bias = widen(query), widen(key), None if bias is None else widen(asarray(bias))
-    if allowed is not None and not _surely_moderate(query, key):
+    if allowed is not None and not surely_moderate(query, key):
         query, key, _ = blank_hidden(where, query, key, key, allowed)
     weights = _probabilities(query, key, allowed, bias, scale)
     return weights.astype(dtype) if is_narrow(dtype) else weights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from minitensor.nn.functional.attention import _attention, _by_heads, _heads_of, _packed, _visible, written
+from minitensor.nn.functional.attention import _attention, _by_heads, _heads_of, _packed, _visible, led_by, written
 from minitensor.nn.functional.overrides import override
 
 _override = functools.partial(override, device="cpu")
@@ -17,14 +17,6 @@ def _rows(xp, x):
     if not plain or (x.shape[-2] > 1 and step < width):
         x = xp.ascontiguousarray(x)
     return x
-
-
-def _led(xp, x, lead):
-    """``x`` (..., T, K) with the axes ``lead`` in front.
-
-    As it is if it has them: what is broadcast is read-only, and looked through in a slower way.
-    """
-    return x if x.shape[:-2] == lead else xp.broadcast_to(x, (*lead, *x.shape[-2:]))
 
 
 def _steps(x):
@@ -83,7 +75,7 @@ def _(xp, query, key, value, mask=None, bias=None, drop=None, *, scale, causal=F
     if len(lead) > 2:
         return None
     four = (1,) * (2 - len(lead)) + lead
-    q, k, v = (_led(xp, x, lead).reshape(*four, *x.shape[-2:]) for x in (query, key, value))
+    q, k, v = (led_by(xp, x, lead).reshape(*four, *x.shape[-2:]) for x in (query, key, value))
     q, k, v = _visible(xp, q, k, v, mask, causal)
     tiles = _Tiles(xp, q, k, v, mask, written(drop, drawn), scale, causal)
     out = _by_heads(xp, (*four, q.shape[2], v.shape[3]), q.dtype)

@@ -19,7 +19,7 @@ from minitensor.backend import is_array, namespace, np
 from minitensor.engine.tensor import Tensor, asarray
 from minitensor.ops.elementwise import isfinite, where
 
-__all__ = ["CheckedMask", "admit", "as_mask", "blank_hidden", "blank_padding"]
+__all__ = ["CheckedMask", "admit", "as_mask", "blank_hidden", "blank_padding", "surely_moderate"]
 
 if TYPE_CHECKING:
     from minitensor.engine.attached import TensorLike
@@ -72,13 +72,19 @@ def admit(x: Tensor, mask: TensorLike | None, scores: tuple[int, ...]) -> tuple[
     return (x if checked is mask else blank_padding(x, checked)), checked
 
 
+def surely_moderate(*tensors):
+    """Whether nothing that is hidden in them can matter; not known of what has no elements yet."""
+    arrays = [x._array for x in tensors]
+    return all(map(is_array, arrays)) and namespace(tensors[0].device).surely_moderate(*arrays)
+
+
 def blank_padding(x, mask):
     """``x`` (B, S', D) with zeros for what is not finite at positions hidden from every query.
 
     Such a position has no say in the result, but would carry NaN into the gradients of the weights.
     x: the last of the S keys.
     """
-    if mask is None or (is_array(x._array) and namespace(x.device).surely_moderate(x._array)):
+    if mask is None or surely_moderate(x):
         return x
     mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)  # (B, H, T, S), each of them or 1
     seen = mask.any(axis=(1, 2))[:, max(0, mask.shape[-1] - x.shape[1]) :, None]  # (B or 1, S' or 1, 1)

@@ -287,6 +287,7 @@ LINES = {  # of equivalent mutants, by a pattern of the line that they have: why
     r"parallel\(.*\+ each\)\) // each|pool, \(\(.* \+ each\)\) // each": EMPTY,
     r"\(number \+ 2\) \* each": AGAIN,
     r"many -= 0": COUNTED,
+    r"rest -= minus\(row\[place\], greatest\)": "what is added is 0 or NaN",
     r"zero if \(x\[i\] <= zero\)": "0 and -0 are equal",
     r"nearly = y.dtype.type|y\[j\] >=? REAL\(-": "two forms of one formula, both exact to rounding on either side of the threshold",
     r"over\(over\(eps, top\), top\)": "eps is less than rounding where squares overflow",

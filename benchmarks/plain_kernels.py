@@ -19,7 +19,7 @@ from minitensor.backend.compiled.disk import PACKAGE
 
 __all__ = ["FILES", "PlainKernels"]
 
-FILES = ("maths", "lowlevel", "elements", "rows", "attention", "recurrent", "updates", "products")
+FILES = ("maths", "lowlevel", "elements", "rows", "divergence", "attention", "recurrent", "updates", "products")
 TAKEN = {  # of lowlevel.py and maths.py: functions of the language itself; the rest is made of LLVM instructions
     "lowlevel": ("piece",),
     "maths": ("minus", "over", "root", "_exp", "_sigmoid", "_tanh", "_upper_tail", "_ordered32", "_ordered64", "_unordered32",
@@ -100,6 +100,7 @@ class PlainKernels:
             "unordered": lambda n: maths["_unordered32" if isinstance(n, np.int32) else "_unordered64"](n),
             "_bits": lambda x: x.view(np.int32), "_from_bits": lambda n: n.view(np.float32),
             "_bits64": lambda x: x.view(np.int64), "_from_bits64": lambda n: n.view(np.float64),
+            "log_total": _late(self.spaces["rows"], "log_total"),
             "piece": _late(lowlevel, "piece"), "parallel": _parallel, "array_at": _array_at, "call_gemm": _gemm,
             "add_atomic": _add_atomic,
         }  # fmt: skip

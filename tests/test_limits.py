@@ -12,6 +12,7 @@ import pytest
 import minitensor as mt
 import minitensor.nn.functional as F
 from minitensor import nn
+from tests.backend.parity import nowhere
 
 INF, NAN = math.inf, math.nan
 
@@ -266,3 +267,12 @@ def test_a_product_that_vanishes_or_overflows_has_the_gradient_of_the_other_fact
             leaf = mt.tensor(x, dtype="float64", requires_grad=True)
             function(leaf).sum().backward()
             np.testing.assert_allclose(leaf.grad.numpy(), right, rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_divergence_is_infinite_where_one_row_cannot_have_a_class_and_the_other_can():
+    pairs = nowhere(np.zeros((2, 4, 3)))
+    value, plain, recorded, _ = derivatives(F.symmetric_kl_div, pairs)
+    np.testing.assert_array_equal(value.numpy(), [0.0, 0.0, INF, INF])
+    for (gradient,) in (plain, recorded):
+        assert not gradient.numpy()[:, :2].any() and np.isnan(gradient.numpy()[:, 2, 0]).any()

@@ -19,7 +19,7 @@ import minitensor as mt
 from minitensor.backend import device_of, is_array, move, on
 from minitensor.random import default
 
-__all__ = ["check_parity", "check_rounded_row", "check_row", "moved"]
+__all__ = ["check_parity", "check_rounded_row", "check_row", "moved", "nowhere"]
 
 FLOAT64 = np.dtype(np.float64)
 
@@ -37,6 +37,16 @@ def moved(value, device, dtype=None):
     if isinstance(value, dict):
         return {key: moved(item, device, dtype) for key, item in value.items()}
     return value
+
+
+def nowhere(pairs):
+    """Pairs of four rows (..., 2, 4, C): in two a class that is in neither, in the next one that
+    only the first row has, and in the last one that only the other has, by a probability that
+    underflows.
+    """
+    pairs[..., :2, 1] = pairs[..., 1, 2, 0] = pairs[..., 0, 3, 0] = -np.inf
+    pairs[..., 1, 3, 0] = -3000.0
+    return pairs
 
 
 def _results(function, inputs, keywords, wanted, device, dtype, order, cotangent=lambda values: values):

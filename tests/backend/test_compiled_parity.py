@@ -14,7 +14,7 @@ from minitensor.backend import cpu
 from minitensor.nn.functional.recurrent_gru import packed_gru
 from minitensor.nn.functional.recurrent_lstm import packed_lstm
 from minitensor.nn.functional.recurrent_rnn import packed_rnn
-from tests.backend.parity import _results
+from tests.backend.parity import _results, nowhere
 from tests.backend.test_kernels import sure_rows
 
 pytest.importorskip("numba", reason="compiled kernels need numba: pip install -e '.[fast]'")
@@ -141,6 +141,13 @@ CASES = {
     "rows cross_entropy smooth": (lambda x, t: F.cross_entropy(x, t, label_smoothing=0.1, reduction="none"), [rows(6, 9), TARGETS]),
     "rows cross_entropy wide": (F.cross_entropy, [rows(40, 900), BOTH_ENDS]),
     "rows cross_entropy sure": (lambda x, t: F.cross_entropy(x, t, reduction="none"), [30 * np.eye(4) + draw(4, 4), np.arange(4)]),
+    "rows symmetric_kl": (F.symmetric_kl_div, [rows(3, 2, 4, 9)]),
+    "rows symmetric_kl wide": (F.symmetric_kl_div, [rows(2, 2, 2, 6001)]),
+    "rows symmetric_kl many": (F.symmetric_kl_div, [rows(5, 2, 3, 700)]),
+    "rows symmetric_kl sure": (F.symmetric_kl_div, [20 * np.eye(4) + draw(2, 2, 4, 4)]),
+    "rows symmetric_kl nearly sure": (F.symmetric_kl_div, [6 * np.eye(4) + draw(2, 2, 4, 4)]),
+    "rows symmetric_kl nowhere": (F.symmetric_kl_div, [nowhere(draw(2, 2, 4, 5))]),
+    "rows symmetric_kl one": (F.symmetric_kl_div, [draw(3, 2, 2, 1)]),
     "rows linear": (F.linear, [draw(70, 20), draw(150, 20, seed=1), draw(150, seed=2)]),
     "attention": (attend(), heads(4, 6)),
     "attention scale": (attend(scale=0.7), heads(4, 6)),

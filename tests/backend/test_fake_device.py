@@ -11,7 +11,7 @@ import minitensor.nn.functional as F
 from minitensor import nn, optim
 from minitensor.backend import namespace
 from tests.backend import emulator, fake_cublas, fake_device
-from tests.backend.parity import check_parity, check_row
+from tests.backend.parity import check_parity, check_row, nowhere
 from tests.test_axes import CALLS, MADE, check_call, python
 
 pytestmark = pytest.mark.skipif(
@@ -78,6 +78,7 @@ OVERRIDES = [
     ("cross_entropy", F.cross_entropy, [array(6, 9), TARGETS, array(9, seed=1) ** 2], {"label_smoothing": 0.1}),
     ("cross_entropy plain", F.cross_entropy, [array(6, 9), TARGETS], {"reduction": "sum"}),
     ("symmetric_kl_div", F.symmetric_kl_div, [array(3, 2, 4, 40)], {}),
+    ("symmetric_kl_div nowhere", F.symmetric_kl_div, [nowhere(array(2, 2, 4, 5))], {}),
     ("attention", F.scaled_dot_product_attention, [array(2, 3, 4, 5, seed=i) for i in range(3)], {"is_causal": True}),
     ("attention dropout", F.scaled_dot_product_attention, [array(2, 3, 4, 5, seed=i) for i in range(3)], {"dropout": 0.3}),
     ("attention 3-d", F.scaled_dot_product_attention, [array(3, 4, 5, seed=i) for i in range(3)], {"mask": array(3, 4, 4) > 0}),

@@ -58,7 +58,6 @@ class Row:
 
 # Rows that are no op with a kernel, and come upon one, if only in their second derivative.
 PARTLY = {"embedding", "pad", "take", "cross_entropy of soft labels", "scaled_dot_product_attention with dropout"}
-PARTLY |= {"symmetric_kl_div"}
 
 
 def on_list(function, **defaults):

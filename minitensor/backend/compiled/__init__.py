@@ -2,10 +2,10 @@
 pass over memory on all cores. They need numba (``pip install "minitensor-autograd[fast]"``), which
 is imported on first use; without it everything runs in plain NumPy.
 
-The kernels are in ``elements.py``, ``rows.py``, ``attention.py``, ``recurrent.py``, ``updates.py``
-and ``products.py``; ``pool.py`` has the threads, ``lowlevel.py`` and ``maths.py`` what numba's
-language lacks. Nothing here knows the library: ``nn/functional/compiled.py`` makes overrides of
-them.
+The kernels are in ``elements.py``, ``rows.py``, ``divergence.py``, ``attention.py``,
+``recurrent.py``, ``updates.py`` and ``products.py``; ``pool.py`` has the threads, ``lowlevel.py``
+and ``maths.py`` what numba's language lacks. Nothing here knows the library:
+``nn/functional/compiled.py`` makes overrides of them.
 
     MINITENSOR_FAST       0: plain NumPy; 1: an error if numba is missing; default: if it is there
     MINITENSOR_THREADS    default: OMP_NUM_THREADS, else all cores that the process may use
@@ -28,7 +28,7 @@ __all__ = ["Kernels", "kernels", "ready"]
 
 REALS = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
 STEP = 1 << 14  # elements of a part of a job, about
-MODULES = "attention", "elements", "recurrent", "rows", "updates"
+MODULES = "attention", "divergence", "elements", "recurrent", "rows", "updates"
 
 _loading = threading.Lock()
 

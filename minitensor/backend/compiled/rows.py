@@ -87,25 +87,31 @@ def softmax_gradient(pool, y, g, gx):
 
 
 @part
+def log_total(row):
+    """``(greatest, shift)`` of a row: the logarithm of its softmax is ``x - greatest - shift``."""
+    top = ordered(row[0])
+    for j in range(row.size):
+        top = max(top, ordered(row[j]))
+    greatest = unordered(top)
+    place = 0
+    while place < row.size - 1 and not row[place] == greatest:
+        place += 1
+    # log1p of the sum without the greatest, whose share is 1, keeps the digits of a logarithm
+    # near 0.
+    rest = row.dtype.type(0)
+    for j in range(place):
+        rest += exp(minus(row[j], greatest))
+    for j in range(place + 1, row.size):
+        rest += exp(minus(row[j], greatest))
+    rest += minus(row[place], greatest)  # 0, or NaN where it is infinite
+    return greatest, row.dtype.type(math.log1p(rest))
+
+
+@part
 def _log_softmax(number, x, y, each):
     rows, width = x.shape
     for i in range(number * each, min(rows, (number + 1) * each)):
-        top = ordered(x[i, 0])
-        for j in range(width):
-            top = max(top, ordered(x[i, j]))
-        greatest = unordered(top)
-        place = 0
-        while place < width - 1 and not x[i, place] == greatest:
-            place += 1
-        # log1p of the sum without the greatest, whose share is 1, keeps the digits of a logarithm
-        # near 0.
-        rest = x.dtype.type(0)
-        for j in range(place):
-            rest += exp(minus(x[i, j], greatest))
-        for j in range(place + 1, width):
-            rest += exp(minus(x[i, j], greatest))
-        rest += minus(x[i, place], greatest)  # 0, or NaN where it is infinite
-        shift = math.log1p(rest)
+        greatest, shift = log_total(x[i])
         for j in range(width):
             y[i, j] = minus(minus(x[i, j], greatest), shift)
 

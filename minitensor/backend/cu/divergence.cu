@@ -32,8 +32,8 @@ extern "C" __global__ void symmetric_kl(const REAL* x, REAL* loss, REAL* tops, R
     norm_of(x, width, &top_x, &shift_x);
     norm_of(y, width, &top_y, &shift_y);
     FOR_ROW(j) {
-        REAL log_p = x[j] - top_x - shift_x, log_q = y[j] - top_y - shift_y;
-        sum += (exp(log_p) - exp(log_q)) * apart(log_p, log_q);
+        REAL log_p = x[j] - top_x - shift_x, log_q = y[j] - top_y - shift_y, d = apart(log_p, log_q);
+        sum += isinf(d) ? d * d : (exp(log_p) - exp(log_q)) * d;  // 0 times infinity if the one probability underflows
     }
     sum = block_sum(sum);
     if (threadIdx.x != 0) return;
@@ -54,8 +54,9 @@ extern "C" __global__ void symmetric_kl_gradient(const REAL* x, const REAL* tops
     REAL sum_p = 0, sum_q = 0;
     FOR_ROW(j) {
         REAL log_p = first[j] - top_x - shift_x, log_q = y[j] - top_y - shift_y, d = apart(log_p, log_q);
-        sum_p += isinf(log_p) ? 0 : exp(log_p) * d;
-        sum_q += isinf(log_q) ? 0 : exp(log_q) * d;
+        REAL p = exp(log_p), q = exp(log_q);
+        sum_p += p == 0 ? p : p * d;
+        sum_q += q == 0 ? q : q * d;
     }
     sum_p = block_sum(sum_p);
     sum_q = block_sum(sum_q);

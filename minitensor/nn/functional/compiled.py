@@ -11,6 +11,7 @@ import functools
 from minitensor.nn.functional.activations import gelu, relu, silu
 from minitensor.nn.functional.affine import linear
 from minitensor.nn.functional.blocks import as_rows
+from minitensor.nn.functional.divergence import check_pairs, symmetric_kl_div
 from minitensor.nn.functional.dropping import _dropout
 from minitensor.nn.functional.likelihood import _cross_entropy
 from minitensor.nn.functional.norm import layer_norm_last, rms_norm_last
@@ -130,6 +131,22 @@ def _(xp, logits, targets, weight=None, *, ignore_index, label_smoothing, needs)
         return gx, None, None
 
     return loss, backward
+
+
+@_override(symmetric_kl_div)
+def _(xp, logits, *, needs):
+    check_pairs(logits.shape)
+    *before, _, steps, width = logits.shape
+    pairs, count = xp.ready(logits).reshape(-1, 2, steps, width), logits.size // (2 * width)
+    out, logs, means = (xp.empty(shape, dtype=logits.dtype) for shape in (count, (4, count), (2, count)))
+    xp.kernels.run("symmetric_kl", pairs, logs, out, means)
+
+    def backward(g):
+        gradient = xp.empty_like(pairs)
+        xp.kernels.run("symmetric_kl_gradient", pairs, logs, means, xp.ready(g).reshape(-1), gradient)
+        return (gradient.reshape(logits.shape),)
+
+    return out.reshape(*before, steps), backward
 
 
 # --- elements -------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from minitensor.engine.fused import fused
 from minitensor.engine.tensor import asarray
 from minitensor.nn.functional.blocks import as_floats, row_blocks
 from minitensor.nn.functional.probabilities import log_softmax, logarithms
-from minitensor.ops.elementwise import equal, exp, where
+from minitensor.ops.elementwise import equal, exp, isinf, where
 from minitensor.ops.reductions import sum as sum_of
 
 __all__ = ["symmetric_kl_div"]
@@ -29,7 +29,8 @@ def symmetric_kl_div(logits, /):
     one, other = log_softmax(x[..., 0, :, :]), log_softmax(x[..., 1, :, :])
     never = equal(one, -math.inf) & equal(other, -math.inf)
     apart = where(never, 0.0, one) - where(never, 0.0, other)
-    return 0.5 * sum_of((exp(one) - exp(other)) * apart, axis=-1)
+    terms = (exp(one) - exp(other)) * apart  # 0 times infinity where the probability that one has underflows
+    return 0.5 * sum_of(where(isinf(apart), math.inf, terms), axis=-1)
 
 
 def check_pairs(shape):
@@ -57,7 +58,9 @@ def _(xp, logits):
 
     for block in blocks:
         p, q, apart = parts(block)
-        out[block] = xp.einsum("pij,pij->pi", p - q, apart) / 2
+        terms = (p - q) * apart
+        terms[xp.isinf(apart)] = math.inf  # if the one probability underflows, 0 times infinity
+        out[block] = xp.einsum("pij->pi", terms) / 2
 
     def backward(g):
         g = g.reshape(out.shape)[..., None] / 2

@@ -40,7 +40,9 @@ def _symmetric_kl(number, pairs, logs, out, means, each):
         for j in range(x.size):
             u, v, d = _logarithms(x[j], y[j], greatest_x, shift_x, greatest_y, shift_y, zero)
             p, q = exp(u), exp(v)
-            total += d * d if abs(d) == np.inf else minus(p, q) * d  # 0 times infinity if the one probability underflows
+            total += (
+                d * d if abs(d) == np.inf else minus(p, q) * d
+            )  # 0 times infinity if the one probability underflows
             mean_x += p * d if p != 0 else p
             mean_y += q * d if q != 0 else q
         out[i], means[0, i], means[1, i] = half * total, mean_x, mean_y

@@ -251,7 +251,13 @@ def ops():
 def test_pages_and_examples_have_no_error(verdict):
     told, _ = verdict
     assert {"README.md.py", "translate.py"} <= set(told)
-    wrong = [f"{file}:{one}" for file, ones in told.items() if file not in ("user.py", "ops.py") for one in ones]
+    wrong = [
+        f"{file}:{one}"
+        for file, ones in told.items()
+        if file not in ("user.py", "ops.py")
+        for one in ones
+        if '"_SingleLevelFunction"' not in one  # of PyTorch, which declares backward as nobody writes it
+    ]
     assert not wrong, "\n".join(wrong)
 
 

@@ -29,6 +29,15 @@ WRONG = Path(__file__).parent / "wrong"
 EXERCISES = [(lesson, item) for lesson in lessons() for item in grading.exercises(lesson)]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def dropped():
+    """What lessons made is not alive in later tests, which count what is."""
+    yield
+    literate.load.cache_clear()
+    for name in [name for name in sys.modules if ".file_" in name]:
+        del sys.modules[name]
+
+
 def mistakes(lesson):
     """``(exercise, function, phrase)`` of the wrong solutions of a lesson."""
     return load_file(WRONG / f"{lesson.number:02d}.py").wrong

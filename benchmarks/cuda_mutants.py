@@ -156,8 +156,9 @@ def _tests():
     found["steps"] = gradients.test_steps_write_to_the_same_memory_again
     found |= _tests_of_recurrent() | _tests_of_sums(xp) | _tests_of_tiles()
     used = {  # the rows of the table that run kernels of ours
-        "softmax", "log_softmax", "layer_norm", "rms_norm", "gelu", "silu", "relu", "cross_entropy", "embedding",
-        "floor_divide", "remainder", "getitem", "put", "scaled_dot_product_attention", "packed_attention",
+        "softmax", "log_softmax", "layer_norm", "rms_norm", "gelu", "silu", "relu", "cross_entropy",
+        "symmetric_kl_div", "embedding", "floor_divide", "remainder", "getitem", "put",
+        "scaled_dot_product_attention", "packed_attention",
     }  # fmt: skip
     for row in TABLE:
         if row.name in used:

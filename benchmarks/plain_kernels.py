@@ -100,7 +100,7 @@ class PlainKernels:
             "unordered": lambda n: maths["_unordered32" if isinstance(n, np.int32) else "_unordered64"](n),
             "_bits": lambda x: x.view(np.int32), "_from_bits": lambda n: n.view(np.float32),
             "_bits64": lambda x: x.view(np.int64), "_from_bits64": lambda n: n.view(np.float64),
-            "log_total": _late(self.spaces["rows"], "log_total"),
+            "greatest_and_shift": _late(self.spaces["rows"], "greatest_and_shift"),
             "piece": _late(lowlevel, "piece"), "parallel": _parallel, "array_at": _array_at, "call_gemm": _gemm,
             "add_atomic": _add_atomic,
         }  # fmt: skip

@@ -269,10 +269,27 @@ def test_a_product_that_vanishes_or_overflows_has_the_gradient_of_the_other_fact
             np.testing.assert_allclose(leaf.grad.numpy(), right, rtol=1e-12)
 
 
-@pytest.mark.filterwarnings("ignore:invalid value")
+def drawn_nowhere():
+    return nowhere(np.random.default_rng(0).standard_normal((2, 4, 3)))
+
+
 def test_divergence_is_infinite_where_one_row_cannot_have_a_class_and_the_other_can():
-    pairs = nowhere(np.zeros((2, 4, 3)))
-    value, plain, recorded, _ = derivatives(F.symmetric_kl_div, pairs)
-    np.testing.assert_array_equal(value.numpy(), [0.0, 0.0, INF, INF])
-    for (gradient,) in (plain, recorded):
-        assert not gradient.numpy()[:, :2].any() and np.isnan(gradient.numpy()[:, 2, 0]).any()
+    pairs = drawn_nowhere()
+    value = F.symmetric_kl_div(pairs).numpy()
+    np.testing.assert_allclose(value[:2], F.symmetric_kl_div(pairs[:, :2, [0, 2]]).numpy(), rtol=1e-12)
+    np.testing.assert_array_equal(value[2:], [INF, INF])
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("last", [-3000.0, -740.0, -95.0, -5.0])  # no probability, subnormal ones, a small one
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_no_gradient_of_an_infinite_divergence_looks_like_one(dtype, last):
+    pairs = drawn_nowhere()
+    pairs[1, 3, 0] = last
+    _, plain, recorded, _ = derivatives(F.symmetric_kl_div, pairs, dtype=dtype)
+    _, (right,), _, _ = derivatives(F.symmetric_kl_div, pairs[:, :2, [0, 2]], dtype=dtype)
+    for gradient in (plain[0].numpy(), recorded[0].numpy()):
+        np.testing.assert_allclose(gradient[:, :2, [0, 2]], right.numpy(), rtol=1e-5)
+        assert not gradient[:, :2, 1].any()
+        assert not np.isfinite(gradient[:, 2:, 0]).any()
+        assert not np.isfinite(gradient[[0, 1], [2, 3]]).any()  # the rows that can have the class

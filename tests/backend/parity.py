@@ -40,9 +40,9 @@ def moved(value, device, dtype=None):
 
 
 def nowhere(pairs):
-    """Pairs of four rows (..., 2, 4, C): in two a class that is in neither, in the next one that
-    only the first row has, and in the last one that only the other has, by a probability that
-    underflows.
+    """Four pairs of rows (..., 2, 4, C): in two pairs there is a class that neither row can have,
+    in the next one that only the first can have, in the last one that only the second can have, by
+    a probability that is 0 in float64.
     """
     pairs[..., :2, 1] = pairs[..., 1, 2, 0] = pairs[..., 0, 3, 0] = -np.inf
     pairs[..., 1, 3, 0] = -3000.0

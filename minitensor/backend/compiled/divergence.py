@@ -14,11 +14,12 @@ import numpy as np
 from minitensor.backend.compiled import STEP
 from minitensor.backend.compiled.lowlevel import entry, parallel, part
 from minitensor.backend.compiled.maths import exp, minus
-from minitensor.backend.compiled.rows import log_total
+from minitensor.backend.compiled.rows import greatest_and_shift
 
 __all__ = ["symmetric_kl", "symmetric_kl_gradient"]
 
-NEARLY_SURE = 0.01  # a shift, minus the logarithm of the greatest probability, below which only one can have it
+# The shift of a row is -log of its greatest probability: below this one no other can have as much.
+NEARLY_SURE = 0.01
 
 
 @part
@@ -33,18 +34,19 @@ def _symmetric_kl(number, pairs, logs, out, means, each):
     zero, half, steps = pairs.dtype.type(0), pairs.dtype.type(0.5), pairs.shape[2]
     for i in range(number * each, min(out.size, (number + 1) * each)):
         x, y = pairs[i // steps, 0, i % steps], pairs[i // steps, 1, i % steps]
-        greatest_x, shift_x = log_total(x)
-        greatest_y, shift_y = log_total(y)
+        greatest_x, shift_x = greatest_and_shift(x)
+        greatest_y, shift_y = greatest_and_shift(y)
         logs[0, i], logs[1, i], logs[2, i], logs[3, i] = greatest_x, shift_x, greatest_y, shift_y
         total = mean_x = mean_y = zero
         for j in range(x.size):
             u, v, d = _logarithms(x[j], y[j], greatest_x, shift_x, greatest_y, shift_y, zero)
             p, q = exp(u), exp(v)
-            total += (
-                d * d if abs(d) == np.inf else minus(p, q) * d
-            )  # 0 times infinity if the one probability underflows
-            mean_x += p * d if p != 0 else p
-            mean_y += q * d if q != 0 else q
+            # An infinite d is of a class that only one row can have, be it by a probability that is
+            # 0 in this type: it counts as it is for that row, and nothing for the other.
+            endless = abs(d) == np.inf
+            total += abs(d) if endless else minus(p, q) * d
+            mean_x += max(d, zero) if endless else p * d
+            mean_y += min(d, zero) if endless else q * d
         out[i], means[0, i], means[1, i] = half * total, mean_x, mean_y
 
 

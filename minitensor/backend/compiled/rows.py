@@ -87,7 +87,7 @@ def softmax_gradient(pool, y, g, gx):
 
 
 @part
-def log_total(row):
+def greatest_and_shift(row):
     """``(greatest, shift)`` of a row: the logarithm of its softmax is ``x - greatest - shift``."""
     top = ordered(row[0])
     for j in range(row.size):
@@ -111,7 +111,7 @@ def log_total(row):
 def _log_softmax(number, x, y, each):
     rows, width = x.shape
     for i in range(number * each, min(rows, (number + 1) * each)):
-        greatest, shift = log_total(x[i])
+        greatest, shift = greatest_and_shift(x[i])
         for j in range(width):
             y[i, j] = minus(minus(x[i, j], greatest), shift)
 

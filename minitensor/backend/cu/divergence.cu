@@ -33,7 +33,7 @@ extern "C" __global__ void symmetric_kl(const REAL* x, REAL* loss, REAL* tops, R
     norm_of(y, width, &top_y, &shift_y);
     FOR_ROW(j) {
         REAL log_p = x[j] - top_x - shift_x, log_q = y[j] - top_y - shift_y, d = apart(log_p, log_q);
-        sum += isinf(d) ? d * d : (exp(log_p) - exp(log_q)) * d;  // 0 times infinity if the one probability underflows
+        sum += isinf(d) ? fabs(d) : (exp(log_p) - exp(log_q)) * d;  // the difference may have underflowed to 0
     }
     sum = block_sum(sum);
     if (threadIdx.x != 0) return;
@@ -54,9 +54,10 @@ extern "C" __global__ void symmetric_kl_gradient(const REAL* x, const REAL* tops
     REAL sum_p = 0, sum_q = 0;
     FOR_ROW(j) {
         REAL log_p = first[j] - top_x - shift_x, log_q = y[j] - top_y - shift_y, d = apart(log_p, log_q);
-        REAL p = exp(log_p), q = exp(log_q);
-        sum_p += p == 0 ? p : p * d;
-        sum_q += q == 0 ? q : q * d;
+        // An infinite d is of a class that only one row can have: it counts as it is for that row, and nothing for the other.
+        bool only_p = isinf(d) && d > 0, only_q = isinf(d) && d < 0;
+        sum_p += only_p ? d : (only_q ? 0 : exp(log_p) * d);
+        sum_q += only_q ? d : (only_p ? 0 : exp(log_q) * d);
     }
     sum_p = block_sum(sum_p);
     sum_q = block_sum(sum_q);

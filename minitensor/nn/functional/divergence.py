@@ -21,16 +21,18 @@ def symmetric_kl_div(logits, /):
     """``(KL(p || q) + KL(q || p)) / 2`` in nats for the rows of a pair, with p and q their softmax:
     the sum of ``(p - q) (log p - log q) / 2``; logits (..., 2, T, C) to (..., T).
 
-    A class that both rows have at -inf counts nothing; one that only one of them has makes it
-    infinite, with a gradient that is none there (NaN). Half of the divergence of Jeffreys (1946).
+    A class that both rows have at -inf counts nothing; one that only one of them has at -inf makes
+    it infinite, and the gradient is none: infinite or NaN for that class, and all over the row that
+    can have it. Half of the divergence of Jeffreys (1946).
     """
     x = asarray(logits)
     check_pairs(x.shape)
     one, other = log_softmax(x[..., 0, :, :]), log_softmax(x[..., 1, :, :])
     never = equal(one, -math.inf) & equal(other, -math.inf)
     apart = where(never, 0.0, one) - where(never, 0.0, other)
-    terms = (exp(one) - exp(other)) * apart  # 0 times infinity where the probability that one has underflows
-    return 0.5 * sum_of(where(isinf(apart), math.inf, terms), axis=-1)
+    endless = where(isinf(apart), apart, 0.0)  # whose probabilities may have underflowed to 0 and 0
+    finite = where(isinf(apart), 0.0, apart)
+    return 0.5 * sum_of((exp(one) - exp(other)) * finite + endless * endless, axis=-1)
 
 
 def check_pairs(shape):
@@ -58,8 +60,10 @@ def _(xp, logits):
 
     for block in blocks:
         p, q, apart = parts(block)
+        endless = xp.isinf(apart)  # times a difference that may have underflowed to 0
+        apart[endless] = 0.0
         terms = (p - q) * apart
-        terms[xp.isinf(apart)] = math.inf  # if the one probability underflows, 0 times infinity
+        terms[endless] = math.inf
         out[block] = xp.einsum("pij->pi", terms) / 2
 
     def backward(g):
@@ -67,8 +71,12 @@ def _(xp, logits):
         gx = xp.empty(pairs.shape, dtype=x.dtype)
         for block in blocks:
             p, q, apart = parts(block)
+            endless = xp.isinf(apart)
+            finite = xp.where(endless, x.dtype.type(0), apart)
             for side, one, other, sign in ((0, p, q, 1), (1, q, p, -1)):
-                mean = xp.einsum("pij,pij->pi", one, xp.where(one == 0, x.dtype.type(0), apart))[..., None]
+                # An infinite d is of a class that only one row can have: nothing for the other.
+                alone = (endless & (sign * apart > 0)).any(axis=-1)
+                mean = xp.where(alone, sign * math.inf, xp.einsum("pij,pij->pi", one, finite))[..., None]
                 gx[block, side] = g[block] * _adding_up(xp, one, one * (sign * (apart - mean)) + (one - other))
         return (gx.reshape(x.shape),)
 

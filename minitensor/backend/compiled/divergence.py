@@ -42,11 +42,11 @@ def _symmetric_kl(number, pairs, logs, out, means, each):
             u, v, d = _logarithms(x[j], y[j], greatest_x, shift_x, greatest_y, shift_y, zero)
             p, q = exp(u), exp(v)
             # An infinite d is of a class that only one row can have, be it by a probability that is
-            # 0 in this type: it counts as it is for that row, and nothing for the other.
+            # 0 in this type: that row has no gradient, and for the other the class counts nothing.
             endless = abs(d) == np.inf
             total += abs(d) if endless else minus(p, q) * d
-            mean_x += max(d, zero) if endless else p * d
-            mean_y += min(d, zero) if endless else q * d
+            mean_x += (minus(d, d) if d > 0 else zero) if endless else p * d
+            mean_y += (minus(d, d) if d < 0 else zero) if endless else q * d
         out[i], means[0, i], means[1, i] = half * total, mean_x, mean_y
 
 

@@ -54,10 +54,10 @@ extern "C" __global__ void symmetric_kl_gradient(const REAL* x, const REAL* tops
     REAL sum_p = 0, sum_q = 0;
     FOR_ROW(j) {
         REAL log_p = first[j] - top_x - shift_x, log_q = y[j] - top_y - shift_y, d = apart(log_p, log_q);
-        // An infinite d is of a class that only one row can have: it counts as it is for that row, and nothing for the other.
+        // An infinite d is of a class that only one row can have: that row has no gradient, and for the other it counts nothing.
         bool only_p = isinf(d) && d > 0, only_q = isinf(d) && d < 0;
-        sum_p += only_p ? d : (only_q ? 0 : exp(log_p) * d);
-        sum_q += only_q ? d : (only_p ? 0 : exp(log_q) * d);
+        sum_p += only_p ? d - d : (only_q ? 0 : exp(log_p) * d);
+        sum_q += only_q ? d - d : (only_p ? 0 : exp(log_q) * d);
     }
     sum_p = block_sum(sum_p);
     sum_q = block_sum(sum_q);

@@ -74,10 +74,12 @@ def _(xp, logits):
             endless = xp.isinf(apart)
             finite = xp.where(endless, x.dtype.type(0), apart)
             for side, one, other, sign in ((0, p, q, 1), (1, q, p, -1)):
-                # An infinite d is of a class that only one row can have: nothing for the other.
+                # An infinite d is of a class that only one row can have: it has no gradient then.
                 alone = (endless & (sign * apart > 0)).any(axis=-1)
-                mean = xp.where(alone, sign * math.inf, xp.einsum("pij,pij->pi", one, finite))[..., None]
-                gx[block, side] = g[block] * _adding_up(xp, one, one * (sign * (apart - mean)) + (one - other))
+                mean = xp.where(alone, x.dtype.type(math.nan), xp.einsum("pij,pij->pi", one, finite))[..., None]
+                gradient = one * (sign * (finite - mean)) + (one - other)
+                gradient[endless] = math.nan
+                gx[block, side] = g[block] * _adding_up(xp, one, gradient)
         return (gx.reshape(x.shape),)
 
     return out.reshape(*x.shape[:-3], x.shape[-2]), backward

@@ -8,6 +8,7 @@
     python examples/translate.py check --data pairs.tsv --source en --target de   (before training)
     python examples/translate.py train --arch gru --attention additive   (or rnn, lstm; none, dot)
     python examples/translate.py train --resume --out runs/en-de
+    python examples/translate.py train --start-from runs/en-de --data other.tsv ...  (fine-tuning)
     python examples/translate.py translate --run runs/en-de "A man sleeps."   (or --input FILE)
     python examples/translate.py translate --run runs/en-de --beam 5 --n-best 3 "A man sleeps."
     python examples/translate.py evaluate --run runs/en-de --beam 5 --details --page evaluation.html
@@ -32,12 +33,14 @@ attention.png, explain.html, and checkpoints/.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import Any
 
 from toolkit import console
 from toolkit.bleu import score
 from toolkit.checking import Checks
+from toolkit.checkpoints import Checkpoints
 from toolkit.console import UserError, counted
 from toolkit.decoding import add_decoding, add_length, check_output, check_page, penalty_of, search_of
 from toolkit.diversifying import Diversifies
@@ -50,6 +53,7 @@ from toolkit.plots import attention_heatmap, picture_path
 from toolkit.reading import STDIN, composed, read_lines
 from toolkit.runs import Run, kept_or
 from toolkit.sizes import said, suited
+from toolkit.starting import Start
 from toolkit.targets import (
     Corpora,
     add_to,
@@ -119,16 +123,27 @@ class Translate(Evaluates, Checks, Diversifies, Exports):
         return {"source": options.source, "target": options.target, **skipped}
 
     def presets(self, data: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-        """Settings that suit the corpus and the architecture."""
+        """Settings that suit the corpus and the architecture; of --start-from, those of its run."""
+        if given.get("start_from"):
+            return self._beginning(given["start_from"]).presets(data, given)
         return presets(given, embedded=data["path"] is None)
 
+    def chosen(self, data: dict[str, Any], given: dict[str, Any], loaded: Any = None) -> Settings:
+        """With the whole path of --start-from: the run may be resumed from another folder."""
+        if "start_from" in given:
+            given = {**given, "start_from": os.path.abspath(given["start_from"])}
+        chosen: Settings = super().chosen(data, given, loaded)
+        return chosen
+
     def suited(self, data: dict[str, Any], loaded: Corpora, given: dict[str, Any]) -> dict[str, Any]:
-        """Settings that follow from the number of pairs; the embedded corpus has its own."""
-        return {} if data["path"] is None else suited(_count(loaded), given)
+        """Settings that follow from the number of pairs; the embedded corpus and --start-from have
+        their own.
+        """
+        return {} if data["path"] is None or given.get("start_from") else suited(_count(loaded), given)
 
     def told(self, data: dict[str, Any], loaded: Corpora, settings: Settings) -> str:
         """These in words."""
-        return "" if data["path"] is None else said(_count(loaded), settings)
+        return "" if data["path"] is None and not settings.start_from else said(_count(loaded), settings)
 
     def run_name(self, data: dict[str, Any]) -> str:
         """The languages, ``en-fr``, ``en-de-fr``."""
@@ -152,11 +167,25 @@ class Translate(Evaluates, Checks, Diversifies, Exports):
         return fingerprint_all(loaded)
 
     def make_task(self, loaded: Corpora, settings: Settings, run: Run | None) -> Task:
-        """Translation; a resumed run has its tokenizer already."""
+        """Translation; a resumed run has its tokenizer already, and mostly its weights."""
         if settings.moses:
             loaded = {language: in_moses_form(corpus) for language, corpus in loaded.items()}
-        tokenizer = kept_or(run, "tokenizer.json", Tokenizer.load, lambda: learn_shared(loaded, settings))
-        return Task(tagged(loaded), tokenizer, settings)
+        begun = run is not None and Checkpoints(run.folder).last.exists()
+        start = self._beginning(settings.start_from) if settings.start_from and not begun else None
+        tokenizer = kept_or(
+            run,
+            "tokenizer.json",
+            Tokenizer.load,
+            start.tokenizer if start else lambda: learn_shared(loaded, settings),
+        )
+        task = Task(tagged(loaded), tokenizer, settings)
+        if start:
+            start.load_into(task.model)
+        return task
+
+    def _beginning(self, folder: str) -> Start:
+        """The run of --start-from."""
+        return Start(folder, self.name, self._data_names)
 
     def save(self, task: Task, run: Run) -> None:
         task.tokenizer.save(run.path("tokenizer.json"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,9 @@ def check_same_recipe(run: Run, others: Sequence[Run]) -> None:
     """Raise UserError unless all came to their end and have the same data and settings, and each a
     seed of its own; it names both runs and what is unlike.
 
-    A note tells of runs that ended after other numbers of updates, by --minutes or --patience.
+    Notes tell of runs that ended after other numbers of updates, by --minutes or --patience, and of
+    runs that began with the same weights, by --start-from: their figures differ by less than those
+    of whole trainings do.
     """
     seeds = {run.settings.seed: run}
     for other in others:
@@ -41,6 +44,7 @@ def check_same_recipe(run: Run, others: Sequence[Run]) -> None:
                     f" --resume --out {one.folder}, or leave it out"
                 )
         _tell_updates([run, *others])
+        _tell_starts([run, *others])
 
 
 def _check_like(run: Run, other: Run) -> None:
@@ -65,13 +69,16 @@ def _check_like(run: Run, other: Run) -> None:
 
 
 def _recipe(run: Run) -> dict[str, Any]:
-    """The settings that count, without those that the architecture does not have."""
+    """The settings that count, without those that the architecture does not have; of a run that
+    began with another, that it did.
+    """
     lacking = RECURRENT_ONLY if run.settings.arch == "transformer" else TRANSFORMER_ONLY
-    return {
+    recipe = {
         name: value
         for name, value in dataclasses.asdict(run.settings).items()
         if name not in FREE and name not in lacking
     }
+    return recipe | {"start_from": "a run" if run.settings.start_from else None}
 
 
 def _said(name: str, value: Any) -> str:
@@ -89,3 +96,13 @@ def _tell_updates(runs: Sequence[Run]) -> None:
     if len(set(updates)) > 1:
         listed = ", ".join(f"{run.folder} after {count:,}" for run, count in zip(runs, updates, strict=True))
         note(f"these runs ended after unlike numbers of updates, which the mean is of: {listed}")
+
+
+def _tell_starts(runs: Sequence[Run]) -> None:
+    starts = Counter(run.settings.start_from for run in runs if run.settings.start_from)
+    for start, count in starts.items():
+        if count > 1:
+            note(
+                f"{count} of these runs began with {start}: the interval says how far fine-tuning varies, not how far whole"
+                " trainings do"
+            )

@@ -66,14 +66,21 @@ def suited(pairs: int, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def said(pairs: int, settings: Settings) -> str:
-    """The settings that follow from the number of pairs, in words, and when training ends."""
+    """The settings that follow from the number of pairs, or from the run that training begins with,
+    in words, and when training ends.
+    """
     s = settings
     layers = f"{s.layers} + {s.decoder_depth} layers of {s.d_model if s.arch == 'transformer' else s.hidden}"
     rate = f"rate {s.lr:g} ({s.schedule}, {counted(s.warmup, 'update')} of warm-up)"
     ends = [counted(count, one) for count, one in ((s.epochs, "epoch"), (s.steps, "update")) if count]
     ends += [minutes_in_words(s.minutes)] if s.minutes is not None else []
     ends += [f"{counted(s.patience, 'validation')} without a better loss"] if s.patience else []
+    whose = (
+        f"begins with {s.start_from}"
+        if s.start_from
+        else f"settings for {counted(pairs, 'pair')}, but for what is given"
+    )
     return (
-        f"settings for {counted(pairs, 'pair')}, but for what is given: up to {counted(s.vocab, 'sub-word')}, {layers},"
+        f"{whose}: up to {counted(s.vocab, 'sub-word')}, {layers},"
         f" dropout {s.dropout:g}, batches of {s.max_tokens:,} positions, {rate}, at most {' or '.join(ends)}"
     )

@@ -101,6 +101,9 @@ class Settings(PairSettings):
         least=0,
         below=1,
     )
+    start_from: str | None = option(
+        None, "trained run whose weights, sub-words and architecture this one begins with (fine-tuning)", added=True
+    )
 
 
 # What only one family of architectures has; the other refuses it.

@@ -11,6 +11,7 @@ from pathlib import Path
 WIDTHS = (375, 1280)  # a phone, a desk
 # What a narrow window shows that a wide one does not, has to do with room, not with colours.
 LOOKS = [(min(WIDTHS), "light"), (max(WIDTHS), "light"), (max(WIDTHS), "dark")]
+CONTRAST = "color-contrast"  # the rule of axe that is most of its work
 OWN = (
     "chromium",
     "chromium-browser",
@@ -47,6 +48,7 @@ class Shown:
     """
 
     def __init__(self, browser, path, width=1280, height=900, scheme="light", motion="reduce"):
+        self.look = width, scheme
         self.url = Path(path).resolve().as_uri()
         self.context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion=motion, offline=True
@@ -70,17 +72,23 @@ class Shown:
         wide, room = self.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
         assert wide <= room, f"the page is {wide} wide in a window of {room}"
 
-    def check_accessible(self, contrast=True):
+    def check_accessible(self, in_all_looks=False):
         """axe-core finds nothing: contrast, names, roles, order of headings, landmarks.
 
-        contrast: nearly all of the work, and in a wide window that of every other one, since no
-        style sheet shows more, or another colour, in a narrow one (``tests/test_pages.py``).
+        in_all_looks: the page is shown in each of ``LOOKS``, of which a narrow one is not asked for
+        contrast, since no style sheet shows more, or another colour, there
+        (``tests/test_pages.py``), and a dark one for nothing else, since all else is as in a light
+        one.
         """
         from axe_playwright_python.sync_playwright import Axe
 
         if self.page.evaluate("!window.axe"):
             self.page.evaluate(Axe().axe_script)
-        rules = {"resultTypes": ["violations"], "rules": {"color-contrast": {"enabled": contrast}}}
+        rules = {"resultTypes": ["violations"]}
+        if in_all_looks and self.look == LOOKS[0]:
+            rules["rules"] = {CONTRAST: {"enabled": False}}
+        elif in_all_looks and self.look == LOOKS[2]:
+            rules["runOnly"] = [CONTRAST]
         found = self.page.evaluate("rules => axe.run(rules).then(found => found.violations)", rules)
         assert not found, "\n".join(
             f"{one['id']} ({one['impact']}): {one['help']}: {node['html'][:200]} {node.get('failureSummary', '')}"

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 import traced
-from browser import LOOKS, WIDTHS
+from browser import LOOKS
 
 import minitensor as mt
 from minitensor import nn
@@ -88,12 +88,12 @@ def test_a_parameter_is_shown_as_it_was_then(show):
 @pytest.mark.parametrize("trace", ALL)
 def test_it_fits_and_is_accessible(show, trace, width, scheme):
     shown = show(page(trace()), width=width, scheme=scheme)
-    shown.check_accessible(contrast=width == max(WIDTHS))
+    shown.check_accessible(in_all_looks=True)
     shown.check_fits()
     for key in ("End", "ArrowLeft", "ArrowLeft", "ArrowLeft"):
         shown.page.keyboard.press(key)
         shown.check_fits()
-    shown.check_accessible(contrast=width == max(WIDTHS))
+    shown.check_accessible(in_all_looks=True)
 
 
 @pytest.mark.parametrize(

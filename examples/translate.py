@@ -33,14 +33,12 @@ attention.png, explain.html, and checkpoints/.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from typing import Any
 
 from toolkit import console
 from toolkit.bleu import score
 from toolkit.checking import Checks
-from toolkit.checkpoints import Checkpoints
 from toolkit.console import UserError, counted
 from toolkit.decoding import add_decoding, add_length, check_output, check_page, penalty_of, search_of
 from toolkit.diversifying import Diversifies
@@ -53,7 +51,7 @@ from toolkit.plots import attention_heatmap, picture_path
 from toolkit.reading import STDIN, composed, read_lines
 from toolkit.runs import Run, kept_or
 from toolkit.sizes import said, suited
-from toolkit.starting import Start
+from toolkit.starting import Starts
 from toolkit.targets import (
     Corpora,
     add_to,
@@ -74,7 +72,7 @@ from toolkit.translator import Translator
 SHOWN = 10  # translations printed after training
 
 
-class Translate(Evaluates, Checks, Diversifies, Exports):
+class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
     """Train on sentence pairs; report scores, some translations, and what one of them looks at."""
 
     name, settings = "translate", Settings
@@ -125,15 +123,8 @@ class Translate(Evaluates, Checks, Diversifies, Exports):
     def presets(self, data: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         """Settings that suit the corpus and the architecture; of --start-from, those of its run."""
         if given.get("start_from"):
-            return self._beginning(given["start_from"]).presets(data, given)
+            return self.start(given["start_from"]).presets(data, given)
         return presets(given, embedded=data["path"] is None)
-
-    def chosen(self, data: dict[str, Any], given: dict[str, Any], loaded: Any = None) -> Settings:
-        """With the whole path of --start-from: the run may be resumed from another folder."""
-        if "start_from" in given:
-            given = {**given, "start_from": os.path.abspath(given["start_from"])}
-        chosen: Settings = super().chosen(data, given, loaded)
-        return chosen
 
     def suited(self, data: dict[str, Any], loaded: Corpora, given: dict[str, Any]) -> dict[str, Any]:
         """Settings that follow from the number of pairs; the embedded corpus and --start-from have
@@ -170,22 +161,12 @@ class Translate(Evaluates, Checks, Diversifies, Exports):
         """Translation; a resumed run has its tokenizer already, and mostly its weights."""
         if settings.moses:
             loaded = {language: in_moses_form(corpus) for language, corpus in loaded.items()}
-        begun = run is not None and Checkpoints(run.folder).last.exists()
-        start = self._beginning(settings.start_from) if settings.start_from and not begun else None
-        tokenizer = kept_or(
-            run,
-            "tokenizer.json",
-            Tokenizer.load,
-            start.tokenizer if start else lambda: learn_shared(loaded, settings),
-        )
-        task = Task(tagged(loaded), tokenizer, settings)
+        start = self.start_of(settings, run)
+        make = start.tokenizer if start else lambda: learn_shared(loaded, settings)
+        task = Task(tagged(loaded), kept_or(run, "tokenizer.json", Tokenizer.load, make), settings)
         if start:
             start.load_into(task.model)
         return task
-
-    def _beginning(self, folder: str) -> Start:
-        """The run of --start-from."""
-        return Start(folder, self.name, self._data_names)
 
     def save(self, task: Task, run: Run) -> None:
         task.tokenizer.save(run.path("tokenizer.json"))

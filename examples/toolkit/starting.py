@@ -7,19 +7,22 @@ data, the rate, the optimiser's moments, the order of the batches.
 
 from __future__ import annotations
 
+import argparse
+import os
 from pathlib import Path
 from typing import Any
 
 from minitensor import nn
+from toolkit.checkpoints import Checkpoints
 from toolkit.console import UserError
 from toolkit.language_names import same_language
-from toolkit.program import load_weights
+from toolkit.program import Program, load_weights
 from toolkit.runs import Run
 from toolkit.targets import targets_of
 from toolkit.tokenizer import Tokenizer
 from toolkit.translation import RECURRENT_ONLY, TRANSFORMER_ONLY, Settings
 
-__all__ = ["Start"]
+__all__ = ["Start", "Starts"]
 
 REGULARISED = ("dropout", "attention_dropout", "ff_dropout", "label_smoothing")
 ARCHITECTURE = tuple(name for name in (*RECURRENT_ONLY, *TRANSFORMER_ONLY) if name not in REGULARISED)
@@ -61,3 +64,33 @@ class Start:
     def load_into(self, model: nn.Module) -> None:
         """Give the model its weights."""
         load_weights(model, self.run)
+
+
+class Starts(Program):
+    """A program whose runs may begin with trained ones, by --start-from."""
+
+    settings = Settings
+
+    def train(self, options: argparse.Namespace) -> int:
+        """As ever; the run that another begins with stays as it is."""
+        start = vars(options).get("start_from")
+        if start and options.out and os.path.realpath(start) == os.path.realpath(options.out):
+            raise UserError(f"--start-from {start} is the folder of --out too; name a new one for the run")
+        return super().train(options)
+
+    def chosen(self, data: dict[str, Any], given: dict[str, Any], loaded: Any = None) -> Any:
+        """With the whole path of --start-from: the run may be resumed from another folder."""
+        if "start_from" in given:
+            given = {**given, "start_from": os.path.abspath(given["start_from"])}
+        return super().chosen(data, given, loaded)
+
+    def start(self, folder: str) -> Start:
+        """The run in the folder that --start-from names."""
+        return Start(folder, self.name, self._data_names)
+
+    def start_of(self, settings: Settings, run: Run | None) -> Start | None:
+        """What a new run begins with, and one that is resumed before it has a checkpoint; None if
+        that is random weights, or the checkpoint.
+        """
+        begun = run is not None and Checkpoints(run.folder).last.exists()
+        return self.start(settings.start_from) if settings.start_from and not begun else None

@@ -123,6 +123,9 @@ def test_what_the_weights_are_not_for_is_refused_before_a_folder_is_made(data, o
         shutil.copy(first / name, untrained / name)
     refused(capsys, "has no trained weights yet", *train(others, run, "--start-from", untrained))
     assert not run.exists()
+    its = (first / "weights.safetensors").read_bytes()
+    refused(capsys, "is the folder of --out too", *train(others, first, "--start-from", f"{first}/.", "--force"))
+    assert (first / "weights.safetensors").read_bytes() == its
     assert call(*usual, "--d-model", 8, *HELD_STILL) == 0  # what is said again is no contradiction
     refused(capsys, "--start-from cannot change", "train", "--resume", "--out", run, "--start-from", untrained)
 

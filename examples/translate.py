@@ -49,9 +49,10 @@ from toolkit.moses_text import in_moses_form
 from toolkit.numbers import positive_integer
 from toolkit.plots import attention_heatmap, picture_path
 from toolkit.reading import STDIN, composed, read_lines
+from toolkit.resuming import ENDS
 from toolkit.runs import Run, kept_or
-from toolkit.sizes import said, suited
-from toolkit.starting import Starts
+from toolkit.sizes import said, slow_enough, suited
+from toolkit.starting import BEGINNING, FALLING, Starts
 from toolkit.targets import (
     Corpora,
     add_to,
@@ -76,7 +77,7 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
     """Train on sentence pairs; report scores, some translations, and what one of them looks at."""
 
     name, settings = "translate", Settings
-    files = ("tokenizer.json", "attention.png", "explain.html")
+    files = ("tokenizer.json", "attention.png", "explain.html", BEGINNING)
     data_help = "folder of train, val, test files, or file of pairs, the source in the first column (embedded corpus)"
     defaults_note = (
         "; defaults of a Transformer for 10,000 to 300,000 pairs of --data (fewer and more, the embedded corpus and"
@@ -122,7 +123,7 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
 
     def presets(self, data: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         """Settings that suit the corpus and the architecture; of --start-from, those of its run."""
-        if given.get("start_from"):
+        if "start_from" in given:
             return self.start(given["start_from"]).presets(data, given)
         return presets(given, embedded=data["path"] is None)
 
@@ -130,7 +131,10 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
         """Settings that follow from the number of pairs; the embedded corpus and --start-from have
         their own.
         """
-        return {} if data["path"] is None or given.get("start_from") else suited(_count(loaded), given)
+        if "start_from" in given:
+            ends = given if given.keys() & ENDS else {**given, "epochs": FALLING["epochs"]}
+            return slow_enough(self.presets(data, given), _count(loaded), ends)
+        return {} if data["path"] is None else suited(_count(loaded), given)
 
     def told(self, data: dict[str, Any], loaded: Corpora, settings: Settings) -> str:
         """These in words."""
@@ -158,18 +162,21 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
         return fingerprint_all(loaded)
 
     def make_task(self, loaded: Corpora, settings: Settings, run: Run | None) -> Task:
-        """Translation; a resumed run has its tokenizer already, and mostly its weights."""
+        """Translation; a resumed run has its tokenizer already."""
         if settings.moses:
             loaded = {language: in_moses_form(corpus) for language, corpus in loaded.items()}
-        start = self.start_of(settings, run)
+        start = self.start(settings.start_from) if settings.start_from and run is None else None
         make = start.tokenizer if start else lambda: learn_shared(loaded, settings)
         task = Task(tagged(loaded), kept_or(run, "tokenizer.json", Tokenizer.load, make), settings)
         if start:
             start.load_into(task.model)
+        elif run:
+            self.load_beginning(task.model, run)
         return task
 
     def save(self, task: Task, run: Run) -> None:
         task.tokenizer.save(run.path("tokenizer.json"))
+        self.keep_beginning(task.model, run)
 
     def sizes(self, task: Task) -> str:
         size = f"{counted(len(task.batches), 'pair')}, {counted(task.tokenizer.vocab_size, 'sub-word')}, {super().sizes(task)}"

@@ -19,10 +19,12 @@ from typing import Any
 from toolkit import console
 from toolkit.console import counted, minutes_in_words
 from toolkit.corpus import Corpus
-from toolkit.program import Program
+from toolkit.moses_text import in_moses_form
 from toolkit.settings import add_options, given_options
+from toolkit.starting import Starts
 from toolkit.suspicions import KINDS, UNSPACED, Place, Side, find, sides_of
 from toolkit.targets import Corpora, learn_shared, load_corpora, tagged, targets_of
+from toolkit.tokenizer import Tokenizer
 from toolkit.trainer import Trainer
 from toolkit.translation import Settings, Task
 
@@ -34,7 +36,7 @@ SHOWN = 3  # examples of a kind of suspicion
 WIDE = 60  # characters of a text that are shown
 
 
-class Checks(Program):
+class Checks(Starts):
     """A program that looks at its data before it trains on them."""
 
     settings = Settings
@@ -62,7 +64,8 @@ class Checks(Program):
         kept = self.load(data) if data["skip_bad"] else corpora
         settings = self.chosen(data, given, kept)
         print(self.told(data, kept, settings))
-        print(expect(kept, settings))
+        start = self.start(settings.start_from) if settings.start_from else None
+        print(expect(kept, settings, start.tokenizer() if start else None))
 
 
 def report(corpus: Corpus, source: str, target: str) -> Iterator[str]:
@@ -140,9 +143,11 @@ class Expected:
         return "\n".join(lines)
 
 
-def expect(corpora: Corpora, settings: Settings) -> Expected:
+def expect(corpora: Corpora, settings: Settings, tokenizer: Tokenizer | None = None) -> Expected:
     """Train for a few updates, to see what a training takes; of large corpora, on every n-th
     pair.
+
+    tokenizer: default: learned from the texts.
     """
     count = sum(len(corpus.train) for corpus in corpora.values())
     samples = {
@@ -150,7 +155,9 @@ def expect(corpora: Corpora, settings: Settings) -> Expected:
         for target, corpus in corpora.items()
     }
     scale = count / sum(len(sample.train) for sample in samples.values())
-    tokenizer, sample = learn_shared(samples, settings), tagged(samples)
+    if settings.moses:
+        samples = {target: in_moses_form(sample) for target, sample in samples.items()}
+    tokenizer, sample = tokenizer or learn_shared(samples, settings), tagged(samples)
     with TemporaryDirectory() as folder:  # nothing is saved
         _first_update(Task(sample, tokenizer, settings), settings, Path(folder))
     tracemalloc.start()

@@ -16,10 +16,10 @@ from toolkit.evaluating import advise_tokenisation, evaluation, page
 from toolkit.files import write_text
 from toolkit.language_names import same_language
 from toolkit.other_data import load_to_test, tell_seen
-from toolkit.program import Program
 from toolkit.reading import composed
 from toolkit.recipes import check_same_recipe
 from toolkit.runs import Run
+from toolkit.starting import Starts
 from toolkit.targets import Corpora, add_to, into, name_into, one_target, targets_of
 from toolkit.translation import Settings
 from toolkit.translator import Translator
@@ -27,7 +27,7 @@ from toolkit.translator import Translator
 __all__ = ["Evaluates"]
 
 
-class Evaluates(Program):
+class Evaluates(Starts):
     """A program that translates, and is told how well."""
 
     settings = Settings
@@ -111,6 +111,7 @@ class Evaluates(Program):
             for corpus in corpora.values():
                 _tell_left_out(corpus)
             tell_seen(self, run, corpora)
+        self.tell_seen_before(run, corpora)
         if run.settings.moses and (against is None or against.settings.moses):
             console.note(
                 "what is written is in lower case alone, by --moses of train: only BLEU in lower case judges it"

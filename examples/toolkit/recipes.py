@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from toolkit.checkpoints import Checkpoints
@@ -13,7 +14,7 @@ from toolkit.runlog import read_log
 from toolkit.runs import Run
 from toolkit.translation import RECURRENT_ONLY, TRANSFORMER_ONLY
 
-__all__ = ["check_same_recipe"]
+__all__ = ["check_same_recipe", "in_words"]
 
 # Settings by which no figure changes but by the rounding of another device.
 FREE = ("seed", "device", "save_every")
@@ -63,9 +64,25 @@ def _check_like(run: Run, other: Run) -> None:
         one, two = its.get(name), another.get(name)
         if one != two:
             raise UserError(
-                f"{other.folder} was trained {_said(name, two)}, {run.folder} {_said(name, one)}: a mean is of runs that"
+                f"{other.folder} was trained {in_words(name, two)}, {run.folder} {in_words(name, one)}: a mean is of runs that"
                 " differ by their seed alone"
             )
+    if run.settings.start_from != other.settings.start_from:
+        _check_starts(run, other)
+
+
+def _check_starts(run: Run, other: Run) -> None:
+    """Raise UserError for runs that began with unlike ones; a note tells if these are gone."""
+    starts = []
+    for one in (run, other):
+        try:
+            starts.append(Run.open(Path(one.settings.start_from), run.program, type(run.settings)))
+        except UserError:
+            note(
+                f"{one.settings.start_from}, which {one.folder} began with, is gone: whether the recipe is one is not known"
+            )
+            return
+    _check_like(*starts)
 
 
 def _recipe(run: Run) -> dict[str, Any]:
@@ -81,8 +98,8 @@ def _recipe(run: Run) -> dict[str, Any]:
     return recipe | {"start_from": "a run" if run.settings.start_from else None}
 
 
-def _said(name: str, value: Any) -> str:
-    """``with --lr 0.005``, ``with --no-moses``, ``without --steps``."""
+def in_words(name: str, value: Any) -> str:
+    """A setting as it was given: ``with --lr 0.005``, ``with --no-moses``, ``without --steps``."""
     flag = name.replace("_", "-")
     if value is None:
         return f"without --{flag}"

@@ -37,6 +37,8 @@ class Run:
     if it has one, and a run can be resumed whenever its process died.
     """
 
+    program = ""  # whose run it is, once it has been opened
+
     def __init__(self, folder: Path, settings: Any, about: dict[str, Any], other: str = "") -> None:
         self.folder, self.about = folder, about
         self.settings: Any = settings  # those of the program whose run it is
@@ -112,7 +114,9 @@ class Run:
         _check_data(path, config["data"], needed)
         if not isinstance(values, dict):
             raise UserError(f'{path} is damaged: its "settings" are no table of names')
-        return cls(folder, from_dict(settings, values, str(path)), config)
+        made = cls(folder, from_dict(settings, values, str(path)), config)
+        made.program = program
+        return made
 
     def update(self, program: str, settings: Training, **data: Any) -> None:
         """Change the settings, and what is said of the data, in the file too."""

@@ -16,7 +16,7 @@ from typing import Any
 from toolkit.console import counted, minutes_in_words
 from toolkit.translation import Settings
 
-__all__ = ["SIZES", "said", "suited"]
+__all__ = ["SIZES", "said", "slow_enough", "suited"]
 
 TOKENS = 20  # of a pair, padding included, as a guess
 FALLING: dict[str, Any] = dict(schedule="cosine", lr=3e-3, validate_every=100, average=5)
@@ -57,9 +57,16 @@ def suited(pairs: int, given: dict[str, Any]) -> dict[str, Any]:
     made = size.shared | (size.transformer if given.get("arch", "transformer") == "transformer" else {})
     if given.get("d_model", 0) % made.get("heads", 1):
         del made["heads"]
-    updates = given.get("steps")
-    if given.get("epochs"):
-        updates = given["epochs"] * max(1, pairs * TOKENS // given.get("max_tokens", made.get("max_tokens", 4096)))
+    return slow_enough(made, pairs, given)
+
+
+def slow_enough(made: dict[str, Any], pairs: int, ends: dict[str, Any]) -> dict[str, Any]:
+    """The settings ``made`` with a warm-up of no more than a sixth of the updates, as nearly as
+    these are known before from ``ends``, the settings that say when training does.
+    """
+    updates = ends.get("steps")
+    if ends.get("epochs"):
+        updates = ends["epochs"] * max(1, pairs * TOKENS // ends.get("max_tokens", made.get("max_tokens", 4096)))
     if updates and "warmup" in made:
         made["warmup"] = max(1, min(made["warmup"], updates // 6))
     return made

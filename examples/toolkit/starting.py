@@ -1,8 +1,11 @@
 """Training that begins with the weights of a trained run instead of random ones (fine-tuning).
 
 The sub-words and the architecture are those of that run, since its weights mean nothing without
-them; dropout and label smoothing are too, unless others are given. What is learned from is new: the
-data, the rate, the optimiser's moments, the order of the batches.
+them. Its batches, dropout, losses and Adam's constants are kept unless others are given; the data,
+the rate, how long it takes and the order of the batches are new.
+
+The new run keeps what it began with in ``start.safetensors``: what becomes of the other folder is
+nothing to it.
 """
 
 from __future__ import annotations
@@ -12,21 +15,28 @@ import os
 from pathlib import Path
 from typing import Any
 
+import minitensor as mt
 from minitensor import nn
-from toolkit.checkpoints import Checkpoints
+from toolkit.checkpoints import Checkpoints, load_file
 from toolkit.console import UserError
+from toolkit.files import writing
 from toolkit.language_names import same_language
+from toolkit.other_data import tell_seen
 from toolkit.program import Program, load_weights
+from toolkit.recipes import in_words
 from toolkit.runs import Run
+from toolkit.settings import refuse_options
 from toolkit.targets import targets_of
 from toolkit.tokenizer import Tokenizer
 from toolkit.translation import RECURRENT_ONLY, TRANSFORMER_ONLY, Settings
 
-__all__ = ["Start", "Starts"]
+__all__ = ["BEGINNING", "FALLING", "Start", "Starts"]
 
-REGULARISED = ("dropout", "attention_dropout", "ff_dropout", "label_smoothing")
+BEGINNING = "start.safetensors"  # in the new run: the weights that it began with
+REGULARISED = ("dropout", "attention_dropout", "ff_dropout", "label_smoothing", "r_drop", "bpe_dropout")
+KEPT = (*REGULARISED, "max_length", "max_tokens", "accumulate", "beta1", "beta2", "eps", "clip")
 ARCHITECTURE = tuple(name for name in (*RECURRENT_ONLY, *TRANSFORMER_ONLY) if name not in REGULARISED)
-SHAPE = ("arch", "d_model", "layers", *ARCHITECTURE, "max_length", "vocab", "moses")  # what the weights are for
+SHAPE = ("arch", "d_model", "layers", *ARCHITECTURE, "vocab", "moses")  # what the weights are for
 # A rate at which good weights are not lost: a fifth of that of a new Transformer.
 FALLING: dict[str, Any] = dict(lr=1e-3, schedule="cosine", warmup=100, epochs=10)
 
@@ -36,26 +46,44 @@ class Start:
 
     def __init__(self, folder: str, program: str, data_names: list[str]) -> None:
         """Raises UserError if there is none, or one of another program."""
+        if not folder:
+            raise UserError("--start-from needs the folder of a trained run")
         self.run = Run.open(Path(folder), program, Settings, data_names)
 
     def presets(self, data: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         """Settings in the place of the defaults. Raises UserError for a ``given`` one that the
-        weights decide, and for ``data`` of other languages.
+        weights decide or the architecture lacks, and for ``data`` of other languages.
         """
-        its = self.run.about["data"]
-        ours, theirs = ([one["source"], *targets_of(one)] for one in (data, its))
-        if len(ours) != len(theirs) or not all(map(same_language, ours, theirs)):
-            names = [f"{source} to {','.join(targets)}" for source, *targets in (theirs, ours)]
-            raise UserError(f"--start-from {self.run.folder}: that run translates {names[0]}, not {names[1]}")
-        kept = {name: getattr(self.run.settings, name) for name in (*SHAPE, *REGULARISED)}
-        unlike = next((name for name in SHAPE if given.get(name, kept[name]) != kept[name]), None)
+        self._check_languages(data)
+        its, which = self.run.settings, f"--start-from {self.run.folder}"
+        lacking = RECURRENT_ONLY if its.arch == "transformer" else TRANSFORMER_ONLY
+        refuse_options(given, () if "arch" in given else lacking, f"{which}, a run of --arch {its.arch},")
+        kept = {name: getattr(its, name) for name in (*SHAPE, *KEPT)}
+        # Learned positions have a weight for each; no depth of its own is that of the encoder.
+        decided = (*SHAPE, *(("max_length",) if its.positions == "learned" else ()))
+        same = {**kept, "decoder_layers": its.decoder_depth}
+        unlike = next((name for name in decided if given.get(name, same[name]) != same[name]), None)
         if unlike:
-            flag = "--" + unlike.replace("_", "-")
+            flag = unlike.replace("_", "-")
+            flag = f"no-{flag}" if given[unlike] is False else flag
             raise UserError(
-                f"--start-from {self.run.folder}: its weights are for {flag} {kept[unlike]}, not {given[unlike]};"
-                f" leave out {flag}, or --start-from"
+                f"{which}: its weights are of a training {in_words(unlike, same[unlike])}; leave out --{flag}"
             )
         return kept | FALLING
+
+    def _check_languages(self, data: dict[str, Any]) -> None:
+        its = self.run.about["data"]
+        ours, theirs = targets_of(data), targets_of(its)
+        alike = same_language(data["source"], its["source"])
+        if len(theirs) > 1:  # each has a token of its own, by its name
+            alike = alike and sorted(ours) == sorted(theirs)
+        else:
+            alike = alike and len(ours) == 1 and same_language(ours[0], theirs[0])
+        if not alike:
+            names = [f"--source {one['source']} --target {one['target']}" for one in (its, data)]
+            raise UserError(
+                f"--start-from {self.run.folder}: that run was trained with {names[0]}, and its weights are not for {names[1]}"
+            )
 
     def tokenizer(self) -> Tokenizer:
         """Its sub-words."""
@@ -72,25 +100,43 @@ class Starts(Program):
     settings = Settings
 
     def train(self, options: argparse.Namespace) -> int:
-        """As ever; the run that another begins with stays as it is."""
-        start = vars(options).get("start_from")
-        if start and options.out and os.path.realpath(start) == os.path.realpath(options.out):
-            raise UserError(f"--start-from {start} is the folder of --out too; name a new one for the run")
+        """As ever; the run that another begins with stays as it is. Its path is kept whole."""
+        if start := vars(options).get("start_from"):
+            options.start_from = os.path.abspath(start)
+            if not options.resume and options.out and os.path.exists(options.out) and os.path.exists(start):
+                if os.path.samefile(start, options.out):
+                    raise UserError(f"--start-from {start} is the folder of --out too; name a new one for the run")
         return super().train(options)
-
-    def chosen(self, data: dict[str, Any], given: dict[str, Any], loaded: Any = None) -> Any:
-        """With the whole path of --start-from: the run may be resumed from another folder."""
-        if "start_from" in given:
-            given = {**given, "start_from": os.path.abspath(given["start_from"])}
-        return super().chosen(data, given, loaded)
 
     def start(self, folder: str) -> Start:
         """The run in the folder that --start-from names."""
         return Start(folder, self.name, self._data_names)
 
-    def start_of(self, settings: Settings, run: Run | None) -> Start | None:
-        """What a new run begins with, and one that is resumed before it has a checkpoint; None if
-        that is random weights, or the checkpoint.
+    def load_beginning(self, model: nn.Module, run: Run) -> None:
+        """Give a resumed run that has no checkpoint yet what it began with."""
+        if run.settings.start_from and not Checkpoints(run.folder).last.exists():
+            if not run.path(BEGINNING).exists():
+                raise UserError(
+                    f"{run.folder} was stopped before it had kept the weights that it began with; start it again by --force"
+                )
+            model.load_state_dict(load_file(run.path(BEGINNING)))
+
+    def keep_beginning(self, model: nn.Module, run: Run) -> None:
+        """Keep the weights of a new run, if it begins with trained ones."""
+        path = run.path(BEGINNING)
+        if run.settings.start_from and not path.exists() and not Checkpoints(run.folder).last.exists():
+            with writing(path):
+                mt.save(path, model.state_dict())
+
+    def tell_seen_before(self, run: Run, tested: Any) -> None:
+        """Say on stderr how many of the inputs to be ``tested`` by the run that this one began with
+        has been trained on, and the one before that, if they can still be read.
         """
-        begun = run is not None and Checkpoints(run.folder).last.exists()
-        return self.start(settings.start_from) if settings.start_from and not begun else None
+        known = {os.path.realpath(run.folder)}
+        while (folder := run.settings.start_from) and os.path.realpath(folder) not in known:
+            known.add(os.path.realpath(folder))
+            try:
+                run = self.start(folder).run
+            except UserError:
+                return
+            tell_seen(self, run, tested)

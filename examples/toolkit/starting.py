@@ -37,8 +37,9 @@ REGULARISED = ("dropout", "attention_dropout", "ff_dropout", "label_smoothing", 
 KEPT = (*REGULARISED, "max_length", "max_tokens", "accumulate", "beta1", "beta2", "eps", "clip")
 ARCHITECTURE = tuple(name for name in (*RECURRENT_ONLY, *TRANSFORMER_ONLY) if name not in REGULARISED)
 SHAPE = ("arch", "d_model", "layers", *ARCHITECTURE, "vocab", "moses")  # what the weights are for
-# A rate at which good weights are not lost: a fifth of that of a new Transformer.
+# A rate at which good weights are not lost: about a fifth of that of a new Transformer.
 FALLING: dict[str, Any] = dict(lr=1e-3, schedule="cosine", warmup=100, epochs=10)
+RECURRENT_RATE = 3e-4  # and of a new recurrent network
 
 
 class Start:
@@ -56,8 +57,10 @@ class Start:
         """
         self._check_languages(data)
         its, which = self.run.settings, f"--start-from {self.run.folder}"
-        lacking = RECURRENT_ONLY if its.arch == "transformer" else TRANSFORMER_ONLY
-        refuse_options(given, () if "arch" in given else lacking, f"{which}, a run of --arch {its.arch},")
+        recurrent = its.arch != "transformer"
+        if given.get("arch", its.arch) == its.arch:
+            lacking = TRANSFORMER_ONLY if recurrent else RECURRENT_ONLY
+            refuse_options(given, lacking, f"{which}, a run of --arch {its.arch},")
         kept = {name: getattr(its, name) for name in (*SHAPE, *KEPT)}
         # Learned positions have a weight for each; no depth of its own is that of the encoder.
         decided = (*SHAPE, *(("max_length",) if its.positions == "learned" else ()))
@@ -69,7 +72,7 @@ class Start:
             raise UserError(
                 f"{which}: its weights are of a training {in_words(unlike, same[unlike])}; leave out --{flag}"
             )
-        return kept | FALLING
+        return kept | FALLING | ({"lr": RECURRENT_RATE} if recurrent else {})
 
     def _check_languages(self, data: dict[str, Any]) -> None:
         its = self.run.about["data"]

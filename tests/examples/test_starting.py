@@ -109,6 +109,10 @@ def test_a_recurrent_run_keeps_its_own(others, tmp_path, capsys):
         "a run of --arch gru, has no --ff-dropout",
         *train(others, run, "--start-from", first, "--ff-dropout", 0.5),
     )
+    both = train(others, run, "--start-from", first, "--arch", "gru", "--ff-dropout", 0.5)
+    refused(capsys, "a run of --arch gru, has no --ff-dropout", *both)
+    about = {"path": str(others), "source": "en", "target": "fr"}
+    assert translate.Translate().presets(about, {"start_from": str(first)})["lr"] == 3e-4
     assert call(*train(others, run, "--start-from", first, *HELD_STILL, "--max-length", 30)) == 0
     assert same(weights(run), weights(first))
     assert [config(run)["settings"][name] for name in ("hidden", "attention", "max_length")] == [6, "dot", 30]

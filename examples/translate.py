@@ -27,7 +27,7 @@ pairs, of which the first column is the source unless a first line names the col
 English<TAB>German, source<TAB>target). All is UTF-8.
 
 The run folder holds config.json, tokenizer.json, weights.safetensors, log.jsonl, loss.png,
-attention.png, explain.html, and checkpoints/.
+attention.png, explain.html, checkpoints/, and start.safetensors, the weights of --start-from.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 import argparse
 import doctest
+import typing
 
 import captions
 import digits
@@ -63,8 +64,9 @@ def test_every_setting_refuses_what_no_training_can_use(name, capsys):
     """
     program = PROGRAMS[name]
     parser = program._parser()
-    for field, default in vars(program.settings()).items():
-        if isinstance(default, (bool, str)):
+    kinds = typing.get_type_hints(program.settings)
+    for field in vars(program.settings()):
+        if {bool, str} & {kinds[field], *typing.get_args(kinds[field])}:
             continue
         for text in ODD:
             try:

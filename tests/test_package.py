@@ -49,10 +49,15 @@ def test_import_needs_numpy_alone():
 
 def test_import_takes_less_than_300_ms():
     """Processor time without that of NumPy, which is none of ours; one of several will do, since
-    the machine does other things too.
+    the machine does other things too. Where NumPy's takes long the machine is slow: ours takes as
+    long as that.
     """
-    code = "import numpy, time; start = time.thread_time(); import minitensor; print(time.thread_time() - start)"
-    assert any(float(python(code)) < 0.15 for _ in range(7))
+    code = (
+        "import time; start = time.thread_time(); import numpy; middle = time.thread_time(); import minitensor;"
+        " print(middle - start, time.thread_time() - middle)"
+    )
+    taken = [tuple(map(float, python(code).split())) for _ in range(7)]
+    assert any(ours < max(0.15, 1.5 * its) for its, ours in taken), taken
 
 
 def test_files_are_written_and_read_with_numpy_alone(tmp_path):

@@ -52,7 +52,7 @@ from toolkit.reading import STDIN, composed, read_lines
 from toolkit.resuming import ENDS
 from toolkit.runs import Run, kept_or
 from toolkit.sizes import said, slow_enough, suited
-from toolkit.starting import BEGINNING, FALLING, Starts
+from toolkit.starting import FALLING, Starts
 from toolkit.targets import (
     Corpora,
     add_to,
@@ -77,7 +77,7 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
     """Train on sentence pairs; report scores, some translations, and what one of them looks at."""
 
     name, settings = "translate", Settings
-    files = ("tokenizer.json", "attention.png", "explain.html", BEGINNING)
+    files = ("tokenizer.json", "attention.png", "explain.html")
     data_help = "folder of train, val, test files, or file of pairs, the source in the first column (embedded corpus)"
     defaults_note = (
         "; defaults of a Transformer for 10,000 to 300,000 pairs of --data (fewer and more, the embedded corpus and"

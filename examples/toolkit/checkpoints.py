@@ -4,6 +4,7 @@
     checkpoints/best.safetensors      the weights of the lowest validation loss
     checkpoints/00001410.safetensors  the weights at one of the latest validations, for averaging
     weights.safetensors               the result, once training is over
+    start.safetensors                 the weights of another run that this one began with, if it did
 
 Each file is replaced whole or not at all, and ``last`` is written after the weights that it names:
 a kill between two files leaves weights that the resumed run writes again, bit for bit. Files that
@@ -34,6 +35,7 @@ class Checkpoints:
         self.last = self.folder / "last.safetensors"
         self.best = self.folder / "best.safetensors"
         self.result = folder / "weights.safetensors"
+        self.start = folder / "start.safetensors"
 
     def save(self, state: State, kept: Sequence[int]) -> None:
         """Write ``last``, then remove the weights of all steps but ``kept``."""
@@ -69,6 +71,10 @@ class Checkpoints:
         """Write the result of the run."""
         self._write(self.result, weights)
 
+    def save_start(self, weights: State) -> None:
+        """Write the weights that the run begins with."""
+        self._write(self.start, weights)
+
     def drop_result(self) -> None:
         """Remove the result: training goes on, and the old result no longer belongs to the run."""
         if self.writes:
@@ -95,7 +101,7 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Remove all of them, for a run that starts anew."""
-        for path in (*self.folder.glob("*.safetensors"), *self.folder.glob(".*.tmp"), self.result):
+        for path in (*self.folder.glob("*.safetensors"), *self.folder.glob(".*.tmp"), self.result, self.start):
             path.unlink(missing_ok=True)
 
     def _at(self, step: int) -> Path:

@@ -15,11 +15,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import minitensor as mt
 from minitensor import nn
 from toolkit.checkpoints import Checkpoints, load_file
 from toolkit.console import UserError
-from toolkit.files import writing
 from toolkit.language_names import same_language
 from toolkit.other_data import tell_seen
 from toolkit.program import Program, load_weights
@@ -30,9 +28,8 @@ from toolkit.targets import targets_of
 from toolkit.tokenizer import Tokenizer
 from toolkit.translation import RECURRENT_ONLY, TRANSFORMER_ONLY, Settings
 
-__all__ = ["BEGINNING", "FALLING", "Start", "Starts"]
+__all__ = ["FALLING", "Start", "Starts"]
 
-BEGINNING = "start.safetensors"  # in the new run: the weights that it began with
 REGULARISED = ("dropout", "attention_dropout", "ff_dropout", "label_smoothing", "r_drop", "bpe_dropout")
 KEPT = (*REGULARISED, "max_length", "max_tokens", "accumulate", "beta1", "beta2", "eps", "clip")
 ARCHITECTURE = tuple(name for name in (*RECURRENT_ONLY, *TRANSFORMER_ONLY) if name not in REGULARISED)
@@ -117,19 +114,19 @@ class Starts(Program):
 
     def load_beginning(self, model: nn.Module, run: Run) -> None:
         """Give a resumed run that has no checkpoint yet what it began with."""
-        if run.settings.start_from and not Checkpoints(run.folder).last.exists():
-            if not run.path(BEGINNING).exists():
+        checkpoints = Checkpoints(run.folder)
+        if run.settings.start_from and not checkpoints.last.exists():
+            if not checkpoints.start.exists():
                 raise UserError(
                     f"{run.folder} was stopped before it had kept the weights that it began with; start it again by --force"
                 )
-            model.load_state_dict(load_file(run.path(BEGINNING)))
+            model.load_state_dict(load_file(checkpoints.start))
 
     def keep_beginning(self, model: nn.Module, run: Run) -> None:
         """Keep the weights of a new run, if it begins with trained ones."""
-        path = run.path(BEGINNING)
-        if run.settings.start_from and not path.exists() and not Checkpoints(run.folder).last.exists():
-            with writing(path):
-                mt.save(path, model.state_dict())
+        checkpoints = Checkpoints(run.folder)
+        if run.settings.start_from and not checkpoints.start.exists() and not checkpoints.last.exists():
+            checkpoints.save_start(model.state_dict())
 
     def tell_seen_before(self, run: Run, tested: Any) -> None:
         """Say on stderr how many of the inputs to be ``tested`` by the run that this one began with

@@ -77,7 +77,7 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
     """Train on sentence pairs; report scores, some translations, and what one of them looks at."""
 
     name, settings = "translate", Settings
-    files = ("tokenizer.json", "attention.png", "explain.html")
+    files = ("tokenizer.json", "teachers.json", "attention.png", "explain.html")
     data_help = "folder of train, val, test files, or file of pairs, the source in the first column (embedded corpus)"
     defaults_note = (
         "; defaults of a Transformer for 10,000 to 300,000 pairs of --data (fewer and more, the embedded corpus and"
@@ -122,10 +122,14 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
         return {"source": options.source, "target": options.target, **skipped}
 
     def presets(self, data: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-        """Settings that suit the corpus and the architecture; of --start-from, those of its run."""
+        """Settings that suit the corpus and the architecture; of --start-from, those of its run;
+        and the sub-words of --teachers.
+        """
         if "start_from" in given:
-            return self.start(given["start_from"]).presets(data, given)
-        return presets(given, embedded=data["path"] is None)
+            made = self.start(given["start_from"]).presets(data, given)
+        else:
+            made = presets(given, embedded=data["path"] is None)
+        return self.taught(made, data, given)
 
     def suited(self, data: dict[str, Any], loaded: Corpora, given: dict[str, Any]) -> dict[str, Any]:
         """Settings that follow from the number of pairs; the embedded corpus and --start-from have
@@ -134,7 +138,8 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
         if "start_from" in given:
             ends = given if given.keys() & ENDS else {**given, "epochs": FALLING["epochs"]}
             return slow_enough(self.presets(data, given), _count(loaded), ends)
-        return {} if data["path"] is None else suited(_count(loaded), given)
+        made = {} if data["path"] is None else suited(_count(loaded), given)
+        return self.taught(made, data, given)
 
     def told(self, data: dict[str, Any], loaded: Corpora, settings: Settings) -> str:
         """These in words."""
@@ -165,11 +170,16 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
         """Translation; a resumed run has its tokenizer already."""
         if settings.moses:
             loaded = {language: in_moses_form(corpus) for language, corpus in loaded.items()}
-        start = self.start(settings.start_from) if settings.start_from and run is None else None
-        make = start.tokenizer if start else lambda: learn_shared(loaded, settings)
-        task = Task(tagged(loaded), kept_or(run, "tokenizer.json", Tokenizer.load, make), settings)
-        if start:
-            start.load_into(task.model)
+        teachers = self.open_teachers(settings, run)
+        tokenizer = kept_or(
+            run,
+            "tokenizer.json",
+            Tokenizer.load,
+            lambda: self.decided_tokenizer(settings) or learn_shared(loaded, settings),
+        )
+        task = Task(tagged(loaded), tokenizer, settings, teachers)
+        if run is None and settings.start_from:
+            self.start(settings.start_from).load_into(task.model)
         elif run:
             self.load_beginning(task.model, run)
         return task
@@ -177,6 +187,7 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
     def save(self, task: Task, run: Run) -> None:
         task.tokenizer.save(run.path("tokenizer.json"))
         self.keep_beginning(task.model, run)
+        self.keep_teachers(run)
 
     def sizes(self, task: Task) -> str:
         size = f"{counted(len(task.batches), 'pair')}, {counted(task.tokenizer.vocab_size, 'sub-word')}, {super().sizes(task)}"

@@ -19,11 +19,12 @@ from typing import Any
 from toolkit import console
 from toolkit.console import counted, minutes_in_words
 from toolkit.corpus import Corpus
+from toolkit.distilling import Distills
 from toolkit.moses_text import in_moses_form
 from toolkit.settings import add_options, given_options
-from toolkit.starting import Starts
 from toolkit.suspicions import KINDS, UNSPACED, Place, Side, find, sides_of
 from toolkit.targets import Corpora, learn_shared, load_corpora, tagged, targets_of
+from toolkit.teachers import Teachers
 from toolkit.tokenizer import Tokenizer
 from toolkit.trainer import Trainer
 from toolkit.translation import Settings, Task
@@ -36,7 +37,7 @@ SHOWN = 3  # examples of a kind of suspicion
 WIDE = 60  # characters of a text that are shown
 
 
-class Checks(Starts):
+class Checks(Distills):
     """A program that looks at its data before it trains on them."""
 
     settings = Settings
@@ -64,8 +65,7 @@ class Checks(Starts):
         kept = self.load(data) if data["skip_bad"] else corpora
         settings = self.chosen(data, given, kept)
         print(self.told(data, kept, settings))
-        start = self.start(settings.start_from) if settings.start_from else None
-        print(expect(kept, settings, start.tokenizer() if start else None))
+        print(expect(kept, settings, self.decided_tokenizer(settings), self.open_teachers(settings)))
 
 
 def report(corpus: Corpus, source: str, target: str) -> Iterator[str]:
@@ -143,7 +143,9 @@ class Expected:
         return "\n".join(lines)
 
 
-def expect(corpora: Corpora, settings: Settings, tokenizer: Tokenizer | None = None) -> Expected:
+def expect(
+    corpora: Corpora, settings: Settings, tokenizer: Tokenizer | None = None, teachers: Teachers | None = None
+) -> Expected:
     """Train for a few updates, to see what a training takes; of large corpora, on every n-th
     pair.
 
@@ -159,10 +161,10 @@ def expect(corpora: Corpora, settings: Settings, tokenizer: Tokenizer | None = N
         samples = {target: in_moses_form(sample) for target, sample in samples.items()}
     tokenizer, sample = tokenizer or learn_shared(samples, settings), tagged(samples)
     with TemporaryDirectory() as folder:  # nothing is saved
-        _first_update(Task(sample, tokenizer, settings), settings, Path(folder))
+        _first_update(Task(sample, tokenizer, settings, teachers), settings, Path(folder))
     tracemalloc.start()
     try:
-        task = Task(sample, tokenizer, settings)
+        task = Task(sample, tokenizer, settings, teachers)
         with TemporaryDirectory() as folder:
             trainer = Trainer(task, settings, Path(folder))
         batches = task.epoch(0)

@@ -12,6 +12,7 @@ from toolkit.breakdown import Words
 from toolkit.console import UserError, counted
 from toolkit.corpus import Corpus, Pair
 from toolkit.decoding import add_decoding, add_length, check_page, search_of, told
+from toolkit.distilling import Distills
 from toolkit.evaluating import advise_tokenisation, evaluation, page
 from toolkit.files import write_text
 from toolkit.language_names import same_language
@@ -19,7 +20,6 @@ from toolkit.other_data import load_to_test, tell_seen
 from toolkit.reading import composed
 from toolkit.recipes import check_same_recipe
 from toolkit.runs import Run
-from toolkit.starting import Starts
 from toolkit.targets import Corpora, add_to, into, name_into, one_target, targets_of
 from toolkit.translation import Settings
 from toolkit.translator import Translator
@@ -27,7 +27,7 @@ from toolkit.translator import Translator
 __all__ = ["Evaluates"]
 
 
-class Evaluates(Starts):
+class Evaluates(Distills):
     """A program that translates, and is told how well."""
 
     settings = Settings

@@ -15,8 +15,9 @@ from minitensor.models.checks import evaluating
 from minitensor.models.encoder_decoder import EncoderDecoder
 from toolkit.batches import SENTENCES, Batch, Batches, Ids, Source, Units, pad_sources
 from toolkit.console import and_more, note
-from toolkit.r_drop import r_drop_loss
+from toolkit.r_drop import divergence
 from toolkit.samples import Epoch
+from toolkit.teachers import Teachers
 from toolkit.tokenizer import PAD
 
 __all__ = ["PairTask", "batch_loss", "decode", "log_probabilities", "loss_per_token", "tell_cut_off"]
@@ -25,17 +26,35 @@ ROWS = 256  # hypotheses decoded at a time
 TOKENS = 4096  # of hypotheses that are scored at a time
 
 
-def batch_loss(model: EncoderDecoder, batch: Batch, divide_by: int, device: str, r_drop: float = 0.0) -> mt.Tensor:
+def batch_loss(
+    model: EncoderDecoder,
+    batch: Batch,
+    divide_by: int,
+    device: str,
+    r_drop: float = 0.0,
+    teachers: Teachers | None = None,
+) -> mt.Tensor:
     """The model's loss, summed over the tokens of a batch and divided by ``divide_by``; of two
-    copies of each sentence with the weight ``r_drop`` of `toolkit.r_drop`.
+    copies of each sentence with the weight ``r_drop`` of `toolkit.r_drop`; with ``teachers`` partly
+    theirs, see `toolkit.teachers`.
     """
     arrays = [batch.source, batch.target_in, batch.target_out, batch.source_mask]
+    source, target_in, target_out, mask = (mt.asarray(array, device=device) for array in arrays)
+    if batch.copies == 1 and teachers is None:
+        return model.loss(source, target_in, target_out, mask, divide_by=divide_by)
+    wanted = None if teachers is None else teachers.probabilities(source, target_in, mask)
     if batch.copies > 1:
         arrays = [np.repeat(array, batch.copies, axis=0) for array in arrays]
-    source, target_in, target_out, mask = (mt.asarray(array, device=device) for array in arrays)
-    if batch.copies == 1:
-        return model.loss(source, target_in, target_out, mask, divide_by=divide_by)
-    return r_drop_loss(model, source, target_in, target_out, mask, r_drop, divide_by)
+        source, target_in, target_out, mask = (mt.asarray(array, device=device) for array in arrays)
+    c = model.config
+    logits, real = model(source, target_in, mask), target_out != c.pad_id
+    smoothing = c.label_smoothing if model.training else 0.0
+    total = F.cross_entropy(logits, target_out, ignore_index=c.pad_id, label_smoothing=smoothing, reduction="sum")
+    if teachers is not None:
+        total = teachers.blend(total, logits, wanted, real)
+    if batch.copies > 1:
+        total = total + divergence(logits, real) * r_drop
+    return total / (batch.copies * divide_by)
 
 
 def loss_per_token(model: EncoderDecoder, batches: Batches, device: str) -> float:
@@ -55,12 +74,13 @@ class PairTask:
     validation: Batches
     settings: Any
     r_drop: float = 0.0  # see `batch_loss`
+    teachers: Teachers | None = None
 
     def epoch(self, number: int) -> Epoch[Batch]:
         return self.batches.epoch(number)
 
     def loss(self, batch: Batch, divide_by: int) -> mt.Tensor:
-        return batch_loss(self.model, batch, divide_by, self.settings.device, self.r_drop)
+        return batch_loss(self.model, batch, divide_by, self.settings.device, self.r_drop, self.teachers)
 
     def validate(self) -> dict[str, float]:
         """The loss per target token of the pairs to validate by."""

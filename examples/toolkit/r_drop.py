@@ -9,30 +9,16 @@ from __future__ import annotations
 
 import minitensor as mt
 import minitensor.nn.functional as F
-from minitensor.models.encoder_decoder import EncoderDecoder
 
-__all__ = ["r_drop_loss"]
+__all__ = ["divergence"]
 
 
-def r_drop_loss(
-    model: EncoderDecoder,
-    source: mt.Tensor,
-    target_in: mt.Tensor,
-    target_out: mt.Tensor,
-    mask: mt.Tensor,
-    alpha: float,
-    divide_by: int,
-) -> mt.Tensor:
-    """The mean loss of two passes, plus ``alpha / 2`` times their symmetric divergence at each
-    real target token: half of the paper's, so that it has the size of a loss without R-Drop.
+def divergence(logits: mt.Tensor, real: mt.Tensor) -> mt.Tensor:
+    """The symmetric divergence of two copies of each sentence, summed over its ``real`` tokens.
 
-    All have 2 B rows, the two of a sentence one beside the other. divide_by: the real tokens of the
-    B sentences.
+    logits (2 B, T, V), real (2 B, T), the two of a sentence one beside the other. Added to the sum
+    of both losses and halved with it, it has half of the weight of the paper's alpha: a loss then
+    has the size of one without R-Drop.
     """
-    c = model.config
-    logits = model(source, target_in, mask)  # (2 B, T, V)
-    smoothing = c.label_smoothing if model.training else 0.0
-    total = F.cross_entropy(logits, target_out, ignore_index=c.pad_id, label_smoothing=smoothing, reduction="sum")
     apart = F.symmetric_kl_div(logits.reshape(-1, 2, *logits.shape[1:]))  # of (B, 2, T, V): (B, T)
-    real = (target_out[::2] != c.pad_id).astype(apart.dtype)
-    return (total + (apart * real).sum() * alpha) / (2 * divide_by)
+    return (apart * real[::2].astype(apart.dtype)).sum()

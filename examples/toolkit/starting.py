@@ -28,7 +28,7 @@ from toolkit.targets import targets_of
 from toolkit.tokenizer import Tokenizer
 from toolkit.translation import RECURRENT_ONLY, TRANSFORMER_ONLY, Settings
 
-__all__ = ["FALLING", "Start", "Starts"]
+__all__ = ["FALLING", "Start", "Starts", "check_decided"]
 
 REGULARISED = ("dropout", "attention_dropout", "ff_dropout", "label_smoothing", "r_drop", "bpe_dropout")
 KEPT = (*REGULARISED, "max_length", "max_tokens", "accumulate", "beta1", "beta2", "eps", "clip")
@@ -52,8 +52,9 @@ class Start:
         """Settings in the place of the defaults. Raises UserError for a ``given`` one that the
         weights decide or the architecture lacks, and for ``data`` of other languages.
         """
-        self._check_languages(data)
-        its, which = self.run.settings, f"--start-from {self.run.folder}"
+        which = f"--start-from {self.run.folder}"
+        self.check_languages(data, which)
+        its = self.run.settings
         recurrent = its.arch != "transformer"
         if given.get("arch", its.arch) == its.arch:
             lacking = TRANSFORMER_ONLY if recurrent else RECURRENT_ONLY
@@ -62,16 +63,12 @@ class Start:
         # Learned positions have a weight for each; no depth of its own is that of the encoder.
         decided = (*SHAPE, *(("max_length",) if its.positions == "learned" else ()))
         same = {**kept, "decoder_layers": its.decoder_depth}
-        unlike = next((name for name in decided if given.get(name, same[name]) != same[name]), None)
-        if unlike:
-            flag = unlike.replace("_", "-")
-            flag = f"no-{flag}" if given[unlike] is False else flag
-            raise UserError(
-                f"{which}: its weights are of a training {in_words(unlike, same[unlike])}; leave out --{flag}"
-            )
+        for name in decided:
+            check_decided(which, name, same[name], given)
         return kept | FALLING | ({"lr": RECURRENT_RATE} if recurrent else {})
 
-    def _check_languages(self, data: dict[str, Any]) -> None:
+    def check_languages(self, data: dict[str, Any], which: str) -> None:
+        """Raise UserError, which names the option ``which``, for ``data`` of other languages."""
         its = self.run.about["data"]
         ours, theirs = targets_of(data), targets_of(its)
         alike = same_language(data["source"], its["source"])
@@ -81,9 +78,7 @@ class Start:
             alike = alike and len(ours) == 1 and same_language(ours[0], theirs[0])
         if not alike:
             names = [f"--source {one['source']} --target {one['target']}" for one in (its, data)]
-            raise UserError(
-                f"--start-from {self.run.folder}: that run was trained with {names[0]}, and its weights are not for {names[1]}"
-            )
+            raise UserError(f"{which}: that run was trained with {names[0]}, and its weights are not for {names[1]}")
 
     def tokenizer(self) -> Tokenizer:
         """Its sub-words."""
@@ -92,6 +87,14 @@ class Start:
     def load_into(self, model: nn.Module) -> None:
         """Give the model its weights."""
         load_weights(model, self.run)
+
+
+def check_decided(which: str, name: str, value: Any, given: dict[str, Any]) -> None:
+    """Raise UserError if a setting is ``given`` another value than that of the option ``which``."""
+    if given.get(name, value) != value:
+        flag = name.replace("_", "-")
+        flag = f"no-{flag}" if given[name] is False else flag
+        raise UserError(f"{which}: its weights are of a training {in_words(name, value)}; leave out --{flag}")
 
 
 class Starts(Program):

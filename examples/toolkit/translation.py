@@ -19,6 +19,7 @@ from toolkit.pairs import PairTask
 from toolkit.program import digest, place
 from toolkit.settings import Training, option, refuse_options
 from toolkit.suspicions import without
+from toolkit.teachers import Teachers
 from toolkit.tokenizer import PAD, START, STOP, Tokenizer, encode_tagged
 
 __all__ = [
@@ -104,6 +105,20 @@ class Settings(PairSettings):
     start_from: str | None = option(
         None, "trained run whose weights, sub-words and architecture this one begins with (fine-tuning)", added=True
     )
+    teachers: str | None = option(
+        None,
+        "trained runs, by commas, whose probabilities of each next token are learned too (distillation)",
+        added=True,
+    )
+    teacher_weight: float = option(
+        0.5, "share of --teachers in the loss; the rest is that of the references", added=True
+    )
+
+    def __post_init__(self) -> None:
+        """Also check the share of the teachers."""
+        super().__post_init__()
+        if not 0 < self.teacher_weight <= 1:
+            raise UserError(f"--teacher-weight {self.teacher_weight:g}: it must be above 0, and at most 1")
 
 
 # What only one family of architectures has; the other refuses it.
@@ -191,14 +206,20 @@ def make_model(settings: PairSettings, vocab_size: int, device: str) -> Transfor
 class Task(PairTask):
     """Translation as a task for `toolkit.trainer`."""
 
-    def __init__(self, corpus: Corpus | Mapping[str, Corpus], tokenizer: Any, settings: PairSettings) -> None:
+    def __init__(
+        self,
+        corpus: Corpus | Mapping[str, Corpus],
+        tokenizer: Any,
+        settings: PairSettings,
+        teachers: Teachers | None = None,
+    ) -> None:
         """Tokenise and batch the pairs, of several corpora by the token that their sources begin
         with (see `toolkit.targets`); ``dropped`` counts those that are too long to train on,
         ``left_out`` those that are blank, ragged and bad.
 
         Raises UserError for a test set of which all is too long: now, not after hours of training.
         """
-        self.tokenizer, self.settings, self.r_drop = tokenizer, settings, settings.r_drop
+        self.tokenizer, self.settings, self.r_drop, self.teachers = tokenizer, settings, settings.r_drop, teachers
         self.longest = min(settings.max_length, settings.max_tokens)
         corpora = {"": corpus} if isinstance(corpus, Corpus) else corpus
         for tag, part in corpora.items():

@@ -94,7 +94,6 @@ class Distills(Starts):
         """
         if not settings.teachers:
             return None
-        kept = read_json(run.path(KEPT), "the teachers of a run") if run and run.path(KEPT).exists() else None
         models = []
         for one in self.teachers(settings.teachers):
             its, folder = one.run.settings, one.run.folder
@@ -102,10 +101,8 @@ class Distills(Starts):
                 raise UserError(
                     f"--teachers {folder} reads up to {its.max_length} tokens: give --max-length {its.max_length}"
                 )
-            if kept is not None and kept.get(str(folder)) != _print(folder):
-                raise UserError(
-                    f"the weights of {folder} have changed since {run.folder} began to learn from them: start a new run"
-                )
+            if run and run.path(KEPT).exists():
+                _check_unchanged(run, folder)
             model = make_model(its, one.tokenizer().vocab_size, settings.device)
             load_weights(model, one.run)
             models.append(model)
@@ -134,6 +131,13 @@ def _folders(teachers: str) -> list[str]:
     if not all(folders):
         raise UserError(f"--teachers {teachers} has an empty name; write runs with a comma between two: runs/1,runs/2")
     return folders
+
+
+def _check_unchanged(run: Run, teacher: Path) -> None:
+    """Raise UserError unless a teacher has the weights that it had when ``run`` was begun."""
+    kept = read_json(run.path(KEPT), "list of teachers")
+    if not (isinstance(kept, dict) and kept.get(str(teacher)) == _print(teacher)):
+        raise UserError(f"the weights of {teacher} have changed since {run.folder} began to learn from them: start a new run")
 
 
 def _print(folder: Path) -> str:

@@ -50,7 +50,7 @@ def batch_loss(
     logits, real = model(source, target_in, mask), target_out != c.pad_id
     smoothing = c.label_smoothing if model.training else 0.0
     total = F.cross_entropy(logits, target_out, ignore_index=c.pad_id, label_smoothing=smoothing, reduction="sum")
-    if teachers is not None:
+    if teachers is not None and wanted is not None:
         total = teachers.blend(total, logits, wanted, real)
     if batch.copies > 1:
         total = total + divergence(logits, real) * r_drop

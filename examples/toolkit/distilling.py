@@ -137,7 +137,9 @@ def _check_unchanged(run: Run, teacher: Path) -> None:
     """Raise UserError unless a teacher has the weights that it had when ``run`` was begun."""
     kept = read_json(run.path(KEPT), "list of teachers")
     if not (isinstance(kept, dict) and kept.get(str(teacher)) == _print(teacher)):
-        raise UserError(f"the weights of {teacher} have changed since {run.folder} began to learn from them: start a new run")
+        raise UserError(
+            f"the weights of {teacher} have changed since {run.folder} began to learn from them: start a new run"
+        )
 
 
 def _print(folder: Path) -> str:

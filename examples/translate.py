@@ -9,6 +9,7 @@
     python examples/translate.py train --arch gru --attention additive   (or rnn, lstm; none, dot)
     python examples/translate.py train --resume --out runs/en-de
     python examples/translate.py train --start-from runs/en-de --data other.tsv ...  (fine-tuning)
+    python examples/translate.py train --teachers runs/en-de-1,runs/en-de-2 ...   (distillation)
     python examples/translate.py translate --run runs/en-de "A man sleeps."   (or --input FILE)
     python examples/translate.py translate --run runs/en-de --beam 5 --n-best 3 "A man sleeps."
     python examples/translate.py evaluate --run runs/en-de --beam 5 --details --page evaluation.html
@@ -27,7 +28,8 @@ pairs, of which the first column is the source unless a first line names the col
 English<TAB>German, source<TAB>target). All is UTF-8.
 
 The run folder holds config.json, tokenizer.json, weights.safetensors, log.jsonl, loss.png,
-attention.png, explain.html, checkpoints/, and start.safetensors, the weights of --start-from.
+attention.png, explain.html, checkpoints/, start.safetensors, the weights of --start-from, and
+teachers.json, fingerprints of those of --teachers.
 """
 
 from __future__ import annotations

@@ -72,20 +72,20 @@ class Shown:
         wide, room = self.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
         assert wide <= room, f"the page is {wide} wide in a window of {room}"
 
-    def check_accessible(self, in_all_looks=False):
+    def check_accessible(self, in_all_looks=False, contrast=True):
         """axe-core finds nothing: contrast, names, roles, order of headings, landmarks.
 
         in_all_looks: the page is shown in each of ``LOOKS``, of which a narrow one is not asked for
         contrast, since no style sheet shows more, or another colour, there
         (``tests/test_pages.py``), and a dark one for nothing else, since all else is as in a light
-        one.
+        one. contrast: whether it is asked for anywhere.
         """
         from axe_playwright_python.sync_playwright import Axe
 
         if self.page.evaluate("!window.axe"):
             self.page.evaluate(Axe().axe_script)
         rules, (width, scheme) = {"resultTypes": ["violations"]}, self.look
-        if in_all_looks and width == min(WIDTHS):
+        if not contrast or (in_all_looks and width == min(WIDTHS)):
             rules["rules"] = {CONTRAST: {"enabled": False}}
         elif in_all_looks and scheme == "dark":
             rules["runOnly"] = [CONTRAST]

@@ -21,13 +21,14 @@ Path = str | os.PathLike[str]
 
 TRAIN, VALIDATION, SCORE = "#9db8d9", "#1f4e8c", "#d1662b"
 GREY = "#666666"
+DPI, LAYOUT = 150, "constrained"  # of every picture; tests that do not look at it ask for less
 CROWDED = 100  # points of training from which on their mean is drawn
 
 
 def empty_figure(width: float, height: float) -> Any:
     """An empty figure that needs no display and leaves the settings of the process alone."""
     backend = require("matplotlib.backends.backend_agg", "train")
-    figure = require("matplotlib.figure", "train").Figure(figsize=(width, height), dpi=150, layout="constrained")
+    figure = require("matplotlib.figure", "train").Figure(figsize=(width, height), dpi=DPI, layout=LAYOUT)
     backend.FigureCanvasAgg(figure)
     return figure
 

@@ -23,7 +23,7 @@ TOPICS = {
     "school": ("teacher pupil class", "reads writes learns", "book poem lesson"),
     "forest": ("hunter wolf owl", "tracks chases sees", "deer hare mouse"),
 }
-SMALL = "--d-model 32 --heads 2 --layers 2 --d-ff 64 --vocab 300 --longest 32 --batch 32 --dropout 0".split()
+SMALL = "--d-model 32 --heads 2 --layers 2 --d-ff 64 --vocab 300 --longest 32 --batch 16 --dropout 0".split()
 LEARN = "--steps 400 --warmup 30 --lr 3e-3 --validate-every 200 --masked 0.2".split()
 
 

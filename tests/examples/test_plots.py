@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from toolkit.plots import attention_heatmap, loss_curve
 
+pytestmark = pytest.mark.usefixtures("fine_pictures")
+
 
 def size(path):
     """Width and height of a PNG, from its header."""

@@ -108,8 +108,8 @@ def _is_uncompiled(item):
 
 
 # Folders and files of tests/ that are marked `upkeep`: what those need who change the repository,
-# such as that pages and lessons print what they say and that claims hold, and the GPU's path, on
-# simulated devices.
+# such as that pages and lessons print what they say, that claims hold and that the embedded corpus
+# keeps its rules, and the GPU's path, on simulated devices.
 UPKEEP = (
     "backend/test_attention_tiles.py", "backend/test_cuda_sums.py", "backend/test_devices.py",
     "backend/test_fake_device.py", "backend/test_fake_gradients.py", "backend/test_fake_graphs.py",
@@ -117,8 +117,8 @@ UPKEEP = (
     "backend/test_fake_trace.py", "backend/test_gemm.py", "backend/test_kernels.py", "backend/test_sixteen.py",
     "backend/test_two_gpus.py", "benchmarks", "examples/test_claim_context.py", "examples/test_claim_embeddings.py",
     "examples/test_claim_explanation.py", "examples/test_claim_gates.py", "examples/test_claim_heads.py",
-    "examples/test_claim_parallelism.py", "examples/test_claim_scale.py", "examples/test_claims.py", "examples/test_english_french.py",
-    "examples/test_trainer_gpu.py", "lessons", "test_docs.py", "test_imports.py", "test_install.py", "test_mutants.py",
+    "examples/test_claim_parallelism.py", "examples/test_claim_scale.py", "examples/test_claims.py",
+    "examples/test_english_french.py", "examples/test_trainer_gpu.py", "lessons", "test_docs.py", "test_imports.py", "test_install.py", "test_mutants.py",
     "test_mutations.py", "test_package.py", "test_portable.py", "test_strata.py",
 )  # fmt: skip
 TESTS = Path(__file__).parent

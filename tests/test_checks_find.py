@@ -162,7 +162,7 @@ def test_a_wrong_second_derivative_among_many():
     "function", [mt.square, mt.tanh, mt.exp, F.relu, mt.abs, F.softmax, mt.std, F.layer_norm, mt.logsumexp, mt.max]
 )
 def test_right_rules_pass_on_many_elements(function):
-    # Of so many elements logsumexp has hardly any second derivative: it is looked for in ever fewer.
+    # Of many elements logsumexp has hardly a second derivative, which is looked for in ever fewer.
     x = MANY[:3000] if function is mt.logsumexp else MANY
     assert gradcheck(function, [x]).checked
     assert gradgradcheck(function, [x]).checked

@@ -118,8 +118,8 @@ UPKEEP = (
     "backend/test_two_gpus.py", "benchmarks", "examples/test_claim_context.py", "examples/test_claim_embeddings.py",
     "examples/test_claim_explanation.py", "examples/test_claim_gates.py", "examples/test_claim_heads.py",
     "examples/test_claim_parallelism.py", "examples/test_claim_scale.py", "examples/test_claims.py",
-    "examples/test_english_french.py", "examples/test_trainer_gpu.py", "lessons", "test_docs.py", "test_imports.py", "test_install.py", "test_mutants.py",
-    "test_mutations.py", "test_package.py", "test_portable.py", "test_strata.py",
+    "examples/test_english_french.py", "examples/test_trainer_gpu.py", "lessons", "test_docs.py", "test_imports.py",
+    "test_install.py", "test_mutants.py", "test_mutations.py", "test_package.py", "test_portable.py", "test_strata.py",
 )  # fmt: skip
 TESTS = Path(__file__).parent
 

@@ -16,7 +16,6 @@ from toolkit.checkpoints import Checkpoints
 from toolkit.console import UserError
 from toolkit.files import read_json, write_text
 from toolkit.loading import digest
-from toolkit.other_data import tell_seen
 from toolkit.program import load_weights
 from toolkit.runs import Run
 from toolkit.starting import Start, Starts, check_decided
@@ -114,15 +113,9 @@ class Distills(Starts):
             prints = {folder: _print(Path(folder)) for folder in _folders(run.settings.teachers)}
             write_text(run.path(KEPT), json.dumps(prints, indent=2) + "\n")
 
-    def tell_seen_before(self, run: Run, tested: Any) -> None:
-        """Also what the teachers have been trained on."""
-        super().tell_seen_before(run, tested)
-        for folder in _folders(run.settings.teachers) if run.settings.teachers else ():
-            try:
-                its = self.start(folder).run
-            except UserError:
-                continue
-            tell_seen(self, its, tested)
+    def origins(self, run: Run) -> list[str]:
+        """Also its teachers."""
+        return super().origins(run) + (_folders(run.settings.teachers) if run.settings.teachers else [])
 
 
 def _folders(teachers: str) -> list[str]:

@@ -103,7 +103,8 @@ class Evaluates(Distills):
         against = self._open_other(options.against) if options.against else None
         also = [self._open_other(folder) for folder in options.also or []]
         check_same_recipe(run, also)
-        others = [self._translators_of(other, options, run, targets) for other in ([against] if against else also)]
+        compared = [against] if against else also
+        others = [self._translators_of(other, options, run, targets) for other in compared]
         changes = {"skip_blank": True} if options.skip_blank else {}
         corpora, own = load_to_test(self, run, options.data, **changes, only=targets[0] if options.to else None)
         splits = {target: _splits(corpora[target], own, options.split) for target in targets}
@@ -111,7 +112,7 @@ class Evaluates(Distills):
             for corpus in corpora.values():
                 _tell_left_out(corpus)
             tell_seen(self, run, corpora)
-        self.tell_seen_before(run, corpora)
+        self.tell_seen_before([run, *compared], corpora)
         if run.settings.moses and (against is None or against.settings.moses):
             console.note(
                 "what is written is in lower case alone, by --moses of train: only BLEU in lower case judges it"
@@ -132,7 +133,7 @@ class Evaluates(Distills):
                 sources, references = zip(*pairs, strict=True)
                 advise_tokenisation(references, target)
                 written = []
-                for each, its in zip((ours, *theirs), (run, *([against] if against else also)), strict=True):
+                for each, its in zip((ours, *theirs), (run, *compared), strict=True):
                     where = f"{its.folder}: {name} sentence" if theirs else f"{name} sentence"
                     written.append(each.translate(sources, where=where, **how))
                 judged: dict[str, Any] = {"details": details, "words": words}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,15 +132,24 @@ class Starts(Program):
         if run.settings.start_from and not checkpoints.start.exists() and not checkpoints.last.exists():
             checkpoints.save_start(model.state_dict())
 
-    def tell_seen_before(self, run: Run, tested: Any) -> None:
-        """Say on stderr how many of the inputs to be ``tested`` by the run that this one began with
-        has been trained on, and the one before that, if they can still be read.
+    def origins(self, run: Run) -> list[str]:
+        """The folders of the runs that this one has learned from."""
+        return [run.settings.start_from] if run.settings.start_from else []
+
+    def tell_seen_before(self, runs: Sequence[Run], tested: Any) -> None:
+        """Say on stderr how many of the inputs to be ``tested`` by those that the ``runs`` have
+        learned from were trained on, and those before these, if they can still be read.
         """
-        known = {os.path.realpath(run.folder)}
-        while (folder := run.settings.start_from) and os.path.realpath(folder) not in known:
+        known = {os.path.realpath(run.folder) for run in runs}
+        waiting = [folder for run in runs for folder in self.origins(run)]
+        while waiting:
+            folder = waiting.pop(0)
+            if os.path.realpath(folder) in known:
+                continue
             known.add(os.path.realpath(folder))
             try:
                 run = self.start(folder).run
             except UserError:
-                return
+                continue
             tell_seen(self, run, tested)
+            waiting += self.origins(run)

@@ -189,9 +189,16 @@ def test_what_teachers_have_seen_of_the_tests_is_told(data, runs, tmp_path, caps
     usual = "--layers 1 --d-model 8 --heads 2 --d-ff 16 --max-length 20".split()
     assert call(*train(seen, tmp_path / "run", "--teachers", named(runs), *usual, *LEARN)) == 0
     capsys.readouterr()
+    said = [f"of 4 inputs to be tested by, {one} was trained on 4" for one in runs]
     assert run_it("evaluate", "--run", tmp_path / "run") == 0
     told = capsys.readouterr().err
-    assert all(f"of 4 inputs to be tested by, {one} was trained on 4" in told for one in runs)
+    assert [told.count(line) for line in said] == [1, 1]
+    assert call(*train(seen, tmp_path / "plain", "--vocab", 300, *usual, *LEARN)) == 0
+    for one, other in (("plain", "run"), ("run", "run")):
+        capsys.readouterr()
+        assert run_it("evaluate", "--run", tmp_path / one, "--against", tmp_path / other) == 0
+        told = capsys.readouterr().err
+        assert [told.count(line) for line in said] == [1, 1]  # each once, whichever has learned from it
 
 
 def test_check_counts_the_teachers_too(data, runs, monkeypatch):

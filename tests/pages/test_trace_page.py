@@ -37,15 +37,15 @@ def open_all(shown):
     )
 
 
-def press(shown, key, times):
+def press(shown, key, times, seen='[walk().at, element("live").innerText]'):
     """Press a key so many times, all of it within the page, where that takes a tenth of the time:
-    after each, which step it is and what is said.
+    after each what ``seen`` is in the page, by default which step it is and what is said.
     """
     return shown.page.evaluate(
         """([key, times]) => Array.from({length: times}, () => {
             document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));
-            return [walk().at, element("live").innerText];
-        })""",
+            return SEEN;
+        })""".replace("SEEN", seen),
         [key, times],
     )
 
@@ -267,11 +267,10 @@ def test_boxes_open_as_one_goes(show):
     first = shown.page.locator(".item").count()
     shown.page.click("#follow")
     shown.page.click("#phases button:nth-child(2)")
-    for _ in range(60):
-        shown.page.keyboard.press("ArrowRight")
-        key = shown.page.get_attribute(".item.now", "data-key") if shown.page.query_selector(".item.now") else "node"
-        assert key.startswith("node")
-        assert shown.page.locator(".item").count() < first + 60
+    now = "[document.querySelector('.item.now')?.dataset.key ?? 'node', document.querySelectorAll('.item').length]"
+    keys, items = zip(*press(shown, "ArrowRight", 60, now))
+    assert all(key.startswith("node") for key in keys)
+    assert first < max(items) < first + 60
     shown.page.keyboard.press("End")
     assert shown.page.locator(".item").count() == first  # the last step is at a leaf outside
 

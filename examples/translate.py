@@ -43,6 +43,7 @@ from toolkit.bleu import score
 from toolkit.checking import Checks
 from toolkit.console import UserError, counted
 from toolkit.decoding import add_decoding, add_length, check_output, check_page, penalty_of, search_of
+from toolkit.distilling import DECIDED
 from toolkit.diversifying import Diversifies
 from toolkit.exporting import Exports
 from toolkit.files import write_text
@@ -135,13 +136,13 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
 
     def suited(self, data: dict[str, Any], loaded: Corpora, given: dict[str, Any]) -> dict[str, Any]:
         """Settings that follow from the number of pairs; the embedded corpus and --start-from have
-        their own.
+        their own, and so have sub-words of --teachers.
         """
         if "start_from" in given:
             ends = given if given.keys() & ENDS else {**given, "epochs": FALLING["epochs"]}
             return slow_enough(self.presets(data, given), _count(loaded), ends)
         made = {} if data["path"] is None else suited(_count(loaded), given)
-        return self.taught(made, data, given)
+        return {name: value for name, value in made.items() if not ("teachers" in given and name in DECIDED)}
 
     def told(self, data: dict[str, Any], loaded: Corpora, settings: Settings) -> str:
         """These in words."""
@@ -189,7 +190,7 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
     def save(self, task: Task, run: Run) -> None:
         task.tokenizer.save(run.path("tokenizer.json"))
         self.keep_beginning(task.model, run)
-        self.keep_teachers(run)
+        self.keep_teachers(task.teachers, run)
 
     def sizes(self, task: Task) -> str:
         size = f"{counted(len(task.batches), 'pair')}, {counted(task.tokenizer.vocab_size, 'sub-word')}, {super().sizes(task)}"

@@ -14,19 +14,19 @@ from typing import Any
 
 from toolkit.checkpoints import Checkpoints
 from toolkit.console import UserError
-from toolkit.files import read_json, write_text
+from toolkit.files import write_text
 from toolkit.loading import digest
 from toolkit.program import load_weights
+from toolkit.recipes import TEACHERS, in_words, kept_prints
 from toolkit.runs import Run
 from toolkit.starting import Start, Starts, check_decided
 from toolkit.teachers import Teachers
 from toolkit.tokenizer import Tokenizer
 from toolkit.translation import Settings, make_model
 
-__all__ = ["Distills"]
+__all__ = ["DECIDED", "Distills"]
 
 DECIDED = ("vocab", "moses")  # settings that follow from the sub-words, which are those of the teachers
-KEPT = "teachers.json"  # in a run: a fingerprint of each teacher's weights
 
 
 class Distills(Starts):
@@ -50,21 +50,34 @@ class Distills(Starts):
 
     def taught(self, made: dict[str, Any], data: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         """The presets ``made``, with the settings that --teachers decides, if it is ``given``.
-        Raises UserError if others are given too, and for teachers of other languages.
+        Raises UserError if others are given too, and for teachers of other languages or texts.
         """
         if "teacher_weight" in given and "teachers" not in given:
             raise UserError(f"--teacher-weight {given['teacher_weight']:g} is that of --teachers: name them")
-        runs = self.teachers(given.get("teachers"))
+        runs = self.teacher_runs(given.get("teachers"))
+        if not runs:
+            return made
+        first = runs[0].run
+        decided = {name: getattr(first.settings, name) for name in DECIDED}
         for one in runs:
             which = f"--teachers {one.run.folder}"
             one.check_languages(data, which)
-            for name in DECIDED:
+            for name, value in decided.items():
                 check_decided(which, name, getattr(one.run.settings, name), given)
-        return made | {name: getattr(runs[0].run.settings, name) for name in DECIDED if runs}
+                _check_alike(one.run, first, name)
+                if "start_from" in given and made.get(name, value) != value:
+                    _check_alike(one.run, self.start(given["start_from"]).run, name)
+        longest = min(one.run.settings.max_length for one in runs)
+        return made | decided | {"max_length": min(made.get("max_length", Settings.max_length), longest)}
 
-    def teachers(self, folders: str | None) -> list[Start]:
+    def teacher_runs(self, folders: str | None) -> list[Start]:
         """The runs that --teachers names. Raises UserError if one is none, or named twice."""
         named = _folders(folders) if folders is not None else []
+        for folder in named:
+            if not os.path.exists(folder):
+                raise UserError(
+                    f"--teachers: there is no {folder}; a comma is between two runs, and may be in the path of none"
+                )
         real = [os.path.realpath(folder) for folder in named]
         twice = next((folder for folder, its in zip(named, real, strict=True) if real.count(its) > 1), None)
         if twice:
@@ -76,16 +89,15 @@ class Distills(Starts):
         learn its own. Raises UserError if they have unlike ones.
         """
         runs = [self.start(settings.start_from)] if settings.start_from else []
-        runs += self.teachers(settings.teachers)
-        if not runs:
-            return None
-        first, *others = [one.run.path("tokenizer.json").read_bytes() for one in runs]
+        runs += self.teacher_runs(settings.teachers)
+        tokenizers = [one.tokenizer() for one in runs]
+        first, *others = [one.run.path("tokenizer.json").read_bytes() for one in runs] or [b""]
         for one, its in zip(runs[1:], others, strict=True):
             if its != first:
                 raise UserError(
                     f"{one.run.folder} and {runs[0].run.folder} have unlike sub-words: a teacher must know the same ones"
                 )
-        return runs[0].tokenizer()
+        return tokenizers[0] if tokenizers else None
 
     def open_teachers(self, settings: Any, run: Run | None = None) -> Teachers | None:
         """The teachers of ``settings``, None if there are none. Raises UserError if one reads
@@ -93,25 +105,27 @@ class Distills(Starts):
         """
         if not settings.teachers:
             return None
-        models = []
-        for one in self.teachers(settings.teachers):
+        models, prints = [], {}
+        for one in self.teacher_runs(settings.teachers):
             its, folder = one.run.settings, one.run.folder
-            if its.max_length < min(settings.max_length, settings.max_tokens):
+            longest = min(settings.max_length, settings.max_tokens)
+            if its.max_length < longest:
                 raise UserError(
-                    f"--teachers {folder} reads up to {its.max_length} tokens: give --max-length {its.max_length}"
+                    f"--teachers {folder} reads up to {its.max_length} tokens, and what is trained {longest}: give"
+                    f" --max-length {its.max_length}, or other teachers"
                 )
-            if run and run.path(KEPT).exists():
-                _check_unchanged(run, folder)
             model = make_model(its, one.tokenizer().vocab_size, settings.device)
             load_weights(model, one.run)
             models.append(model)
-        return Teachers(models, settings.teacher_weight)
+            prints[str(folder)] = _print(folder)
+        if run and run.path(TEACHERS).exists():
+            _check_unchanged(run, prints)
+        return Teachers(models, settings.teacher_weight, prints)
 
-    def keep_teachers(self, run: Run) -> None:
-        """Keep a fingerprint of the weights that a new run learns from."""
-        if run.settings.teachers and not run.path(KEPT).exists():
-            prints = {folder: _print(Path(folder)) for folder in _folders(run.settings.teachers)}
-            write_text(run.path(KEPT), json.dumps(prints, indent=2) + "\n")
+    def keep_teachers(self, teachers: Teachers | None, run: Run) -> None:
+        """Keep fingerprints of the weights that a new run learns from."""
+        if teachers and not run.path(TEACHERS).exists():
+            write_text(run.path(TEACHERS), json.dumps(teachers.prints, indent=2) + "\n")
 
     def origins(self, run: Run) -> list[str]:
         """Also its teachers."""
@@ -126,12 +140,23 @@ def _folders(teachers: str) -> list[str]:
     return folders
 
 
-def _check_unchanged(run: Run, teacher: Path) -> None:
-    """Raise UserError unless a teacher has the weights that it had when ``run`` was begun."""
-    kept = read_json(run.path(KEPT), "list of teachers")
-    if not (isinstance(kept, dict) and kept.get(str(teacher)) == _print(teacher)):
+def _check_unchanged(run: Run, prints: dict[str, str]) -> None:
+    """Raise UserError unless the teachers have the weights that they had when ``run`` was begun."""
+    kept = kept_prints(run)
+    for folder, its in prints.items():
+        if kept.get(folder) != its:
+            raise UserError(
+                f"the weights of {folder} have changed since {run.folder} began to learn from them: start a new run"
+            )
+
+
+def _check_alike(run: Run, other: Run, name: str) -> None:
+    """Raise UserError if two runs have unlike settings of that name."""
+    its, another = (getattr(one.settings, name) for one in (run, other))
+    if its != another:
         raise UserError(
-            f"the weights of {teacher} have changed since {run.folder} began to learn from them: start a new run"
+            f"{run.folder} was trained {in_words(name, its)}, {other.folder} {in_words(name, another)}: a teacher must read"
+            " and write the same texts"
         )
 
 

@@ -10,14 +10,16 @@ from typing import Any
 
 from toolkit.checkpoints import Checkpoints
 from toolkit.console import UserError, note
+from toolkit.files import read_json
 from toolkit.runlog import read_log
 from toolkit.runs import Run
 from toolkit.translation import RECURRENT_ONLY, TRANSFORMER_ONLY
 
-__all__ = ["check_same_recipe", "in_words"]
+__all__ = ["TEACHERS", "check_same_recipe", "in_words", "kept_prints"]
 
 # Settings by which no figure changes but by the rounding of another device.
 FREE = ("seed", "device", "save_every")
+TEACHERS = "teachers.json"  # in a run: a fingerprint of the weights of each of --teachers, by its folder
 
 
 def check_same_recipe(run: Run, others: Sequence[Run]) -> None:
@@ -25,8 +27,8 @@ def check_same_recipe(run: Run, others: Sequence[Run]) -> None:
     seed of its own; it names both runs and what is unlike.
 
     Notes tell of runs that ended after other numbers of updates, by --minutes or --patience, and of
-    runs that began with the same weights, by --start-from: their figures differ by less than those
-    of whole trainings do.
+    runs that began with the same weights, by --start-from, or learned from the same --teachers:
+    their figures differ by less than those of whole trainings do.
     """
     seeds = {run.settings.seed: run}
     for other in others:
@@ -67,6 +69,11 @@ def _check_like(run: Run, other: Run) -> None:
                 f"{other.folder} was trained {in_words(name, two)}, {run.folder} {in_words(name, one)}: a mean is of runs that"
                 " differ by their seed alone"
             )
+    if sorted(kept_prints(run).values()) != sorted(kept_prints(other).values()):
+        raise UserError(
+            f"{other.folder} has learned from other teachers than {run.folder}, or from other weights of theirs: a mean is of one"
+            " recipe"
+        )
     if run.settings.start_from != other.settings.start_from:
         _check_starts(run, other)
 
@@ -87,7 +94,7 @@ def _check_starts(run: Run, other: Run) -> None:
 
 def _recipe(run: Run) -> dict[str, Any]:
     """The settings that count, without those that the architecture does not have; of a run that
-    began with another, that it did.
+    began with another, that it did, and of one with teachers, that it had some.
     """
     lacking = RECURRENT_ONLY if run.settings.arch == "transformer" else TRANSFORMER_ONLY
     recipe = {
@@ -95,7 +102,17 @@ def _recipe(run: Run) -> dict[str, Any]:
         for name, value in dataclasses.asdict(run.settings).items()
         if name not in FREE and name not in lacking
     }
-    return recipe | {"start_from": "a run" if run.settings.start_from else None}
+    return recipe | {name: "a run" if getattr(run.settings, name) else None for name in ("start_from", "teachers")}
+
+
+def kept_prints(run: Run) -> dict[str, str]:
+    """The fingerprints of the weights that a run has learned from, by folder; empty without
+    --teachers.
+    """
+    kept = read_json(run.path(TEACHERS), "list of teachers") if run.path(TEACHERS).exists() else {}
+    if not isinstance(kept, dict):
+        raise UserError(f"{run.path(TEACHERS)} has been changed: it is no table of fingerprints")
+    return kept
 
 
 def in_words(name: str, value: Any) -> str:
@@ -123,3 +140,7 @@ def _tell_starts(runs: Sequence[Run]) -> None:
                 f"{count} of these runs began with {start}: the interval says how far fine-tuning varies, not how far whole"
                 " trainings do"
             )
+    if runs[0].settings.teachers:
+        note(
+            "these runs learned from the same teachers: the interval says nothing of how far other teachers' pupils are"
+        )

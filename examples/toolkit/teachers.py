@@ -14,7 +14,7 @@ Letters: B sentences, T target positions, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -26,10 +26,15 @@ __all__ = ["Teachers"]
 
 
 class Teachers:
-    """Trained models of the same sub-words, in evaluation mode, and their share in the loss."""
+    """Trained models of the same sub-words, in evaluation mode, and their share in the loss.
 
-    def __init__(self, models: Sequence[EncoderDecoder], weight: float) -> None:
-        self.models, self.weight = models, weight
+    prints: a fingerprint of the weights of each, by its folder.
+    """
+
+    def __init__(
+        self, models: Sequence[EncoderDecoder], weight: float, prints: Mapping[str, str] | None = None
+    ) -> None:
+        self.models, self.weight, self.prints = models, weight, dict(prints or {})
 
     def probabilities(self, source: mt.Tensor, target_in: mt.Tensor, mask: mt.Tensor) -> mt.Tensor:
         """The mean probability of each next token, (B, T, V), without a graph."""

@@ -1,5 +1,6 @@
 """`train --teachers RUN,RUN`: what is learned of them, what they decide, and what is refused."""
 
+import dataclasses
 import json
 import shutil
 
@@ -7,8 +8,11 @@ import numpy as np
 import pytest
 import translate
 from scripts import caller, refuser, unreported, write_parallel
+from toolkit.console import UserError
 from toolkit.corpus import Corpus
 from toolkit.pairs import batch_loss
+from toolkit.recipes import check_same_recipe
+from toolkit.runs import Run
 from toolkit.teachers import Teachers
 from toolkit.tokenizer import PAD, Tokenizer
 from toolkit.translation import Settings, Task, make_model
@@ -21,6 +25,7 @@ COLOURS = {"red": "rouges", "golden": "dorés", "white": "blancs", "black": "noi
 PAIRS = [(f"{c} {w}", f"{v} {d}") for c, d in COLOURS.items() for w, v in NOUNS.items()]
 TINY = dict(d_model=8, layers=1, heads=2, d_ff=16, max_tokens=60, steps=2)
 SHAPE = "--layers 1 --d-model 8 --heads 2 --d-ff 16 --vocab 300 --max-length 20 --dropout 0.2".split()
+STUDENT = "--layers 1 --d-model 8 --heads 2 --d-ff 16".split()
 LEARN = "--lr 0.01 --schedule constant --warmup 2 --max-tokens 100 --steps 4 --validate-every 2".split()
 
 run_it = caller(translate.main)
@@ -142,6 +147,10 @@ def runs(data, tmp_path_factory):
     return [folder / "one", folder / "two"]
 
 
+def same(one, two):
+    return one.keys() == two.keys() and all(np.array_equal(one[name].numpy(), two[name].numpy()) for name in one)
+
+
 def named(runs):
     return ",".join(map(str, runs))
 
@@ -154,11 +163,42 @@ def test_the_sub_words_are_those_of_the_teachers(data, runs, tmp_path):
     splits = {"train": [(source.upper(), target.upper()) for source, target in PAIRS], "val": PAIRS[:2]}
     (tmp_path / "others").mkdir()
     others = write_parallel(tmp_path / "others", ("en", "fr"), splits)
-    usual = "--layers 1 --d-model 8 --heads 2 --d-ff 16 --max-length 20".split()
-    assert call(*train(others, tmp_path / "run", "--teachers", named(runs), *usual, *LEARN)) == 0
+    assert call(*train(others, tmp_path / "run", "--teachers", named(runs), *STUDENT, *LEARN)) == 0
     assert (tmp_path / "run" / "tokenizer.json").read_bytes() == (runs[0] / "tokenizer.json").read_bytes()
     made = config(tmp_path / "run")
     assert (made["vocab"], made["teachers"], made["teacher_weight"]) == (300, named(runs), 0.5)
+    assert made["max_length"] == 20  # the teachers read no more
+
+
+def test_all_teachers_are_there_as_they_were_trained(runs, tmp_path, capsys):
+    settings = Settings(**TINY, teachers=named(runs), teacher_weight=0.9, max_length=20)
+    opened = translate.Translate().open_teachers(settings)
+    assert [type(one).__name__ for one in opened.models] == ["Transformer", "Seq2Seq"] and opened.weight == 0.9
+    for one, run in zip(opened.models, runs, strict=True):
+        assert not one.training and same(one.state_dict(), mt.load(run / "weights.safetensors"))
+    shutil.copytree(runs[0], tmp_path / "one")
+    (tmp_path / "one" / "weights.safetensors").unlink()
+    capsys.readouterr()
+    stopped = translate.Translate().open_teachers(dataclasses.replace(settings, teachers=str(tmp_path / "one")))
+    assert "these are its best weights so far" in capsys.readouterr().err
+    assert same(stopped.models[0].state_dict(), mt.load(runs[0] / "checkpoints" / "best.safetensors"))
+
+
+def test_a_mean_is_of_the_pupils_of_the_same_teachers(data, runs, tmp_path, capsys):
+    for one in runs:
+        shutil.copytree(one, tmp_path / one.name)
+    teachers, (first, second, third) = [tmp_path / one.name for one in runs], (tmp_path / name for name in "abc")
+    usual = [*STUDENT, *LEARN, "--teachers"]
+    assert call(*train(data, first, *usual, named(teachers))) == 0
+    assert call(*train(data, second, "--seed", 1, *usual, named(teachers[::-1]))) == 0
+    shutil.copy(second / "weights.safetensors", teachers[0] / "weights.safetensors")
+    assert call(*train(data, third, "--seed", 2, *usual, named(teachers))) == 0
+    opened = [Run.open(one, "translate", Settings) for one in (first, second, third)]
+    capsys.readouterr()
+    check_same_recipe(opened[0], [opened[1]])
+    assert "learned from the same teachers" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"c has learned from other teachers than .*a, or from other weights"):
+        check_same_recipe(opened[0], [opened[2]])
 
 
 def test_a_run_is_resumed_by_the_same_teachers_alone(data, runs, tmp_path, monkeypatch, capsys):
@@ -179,21 +219,20 @@ def test_a_run_is_resumed_by_the_same_teachers_alone(data, runs, tmp_path, monke
     shutil.copy(tmp_path / "alone" / "weights.safetensors", tmp_path / "one")
     refused(capsys, "one have changed since", "train", "--resume", "--out", run, "--steps", 6)
     shutil.rmtree(tmp_path / "two")
-    refused(capsys, "there is no run", "train", "--resume", "--out", run, "--steps", 6)
+    refused(capsys, f"there is no {tmp_path / 'two'}", "train", "--resume", "--out", run, "--steps", 6)
 
 
 def test_what_teachers_have_seen_of_the_tests_is_told(data, runs, tmp_path, capsys):
     splits = {"train": PAIRS[10:], "val": PAIRS[18:], "test": PAIRS[:4]}
     (tmp_path / "seen").mkdir()
     seen = write_parallel(tmp_path / "seen", ("en", "fr"), splits)
-    usual = "--layers 1 --d-model 8 --heads 2 --d-ff 16 --max-length 20".split()
-    assert call(*train(seen, tmp_path / "run", "--teachers", named(runs), *usual, *LEARN)) == 0
+    assert call(*train(seen, tmp_path / "run", "--teachers", named(runs), *STUDENT, *LEARN)) == 0
     capsys.readouterr()
     said = [f"of 4 inputs to be tested by, {one} was trained on 4" for one in runs]
     assert run_it("evaluate", "--run", tmp_path / "run") == 0
     told = capsys.readouterr().err
     assert [told.count(line) for line in said] == [1, 1]
-    assert call(*train(seen, tmp_path / "plain", "--vocab", 300, *usual, *LEARN)) == 0
+    assert call(*train(seen, tmp_path / "plain", "--vocab", 300, *STUDENT, *LEARN)) == 0
     for one, other in (("plain", "run"), ("run", "run")):
         capsys.readouterr()
         assert run_it("evaluate", "--run", tmp_path / one, "--against", tmp_path / other) == 0
@@ -206,8 +245,7 @@ def test_check_counts_the_teachers_too(data, runs, monkeypatch):
     monkeypatch.setattr(
         Teachers, "probabilities", lambda *given, its=Teachers.probabilities: asked.append(1) or its(*given)
     )
-    usual = "--layers 1 --d-model 8 --heads 2 --d-ff 16 --max-length 20".split()
-    given = ["--data", data, "--source", "en", "--target", "fr", *usual]
+    given = ["--data", data, "--source", "en", "--target", "fr", *STUDENT]
     assert run_it("check", *given, "--teachers", named(runs)) == 0 and len(asked) >= 5
     asked.clear()
     assert run_it("check", *given) == 0 and not asked
@@ -215,15 +253,16 @@ def test_check_counts_the_teachers_too(data, runs, monkeypatch):
 
 def test_what_cannot_teach_is_refused_before_a_folder_is_made(data, runs, tmp_path, capsys, monkeypatch):
     run, both = tmp_path / "run", named(runs)
-    usual = train(data, run, "--max-length", 20, "--teachers")
+    usual = train(data, run, "--teachers")
     refused(capsys, "with --vocab 300; leave out --vocab", *usual, both, "--vocab", 310)
     refused(capsys, "with --no-moses; leave out --moses", *usual, both, "--moses")
     refused(capsys, "has an empty name", *usual, "")
     refused(capsys, "has an empty name", *usual, f"{both},")
     refused(capsys, "names " + str(runs[0] / ".") + " twice", *usual, f"{runs[0]}/.,{runs[0]}")
-    refused(capsys, "there is no run", *usual, tmp_path / "none")
+    refused(capsys, f"there is no {tmp_path / 'none'}; a comma is between two runs", *usual, f"{tmp_path / 'none'},x")
+    refused(capsys, "is not a run: it has no config.json", *usual, tmp_path)
     refused(capsys, "is one of --teachers too", *train(data, runs[0], "--teachers", both, "--force"))
-    refused(capsys, "reads up to 20 tokens: give --max-length 20", *train(data, run, "--teachers", both))
+    refused(capsys, "reads up to 20 tokens, and what is trained 30", *usual, both, "--max-length", 30)
     refused(capsys, "must be above 0, and at most 1", *usual, both, "--teacher-weight", 0)
     refused(capsys, "must be above 0, and at most 1", *usual, both, "--teacher-weight", 1.5)
     refused(capsys, "is that of --teachers", *train(data, run, "--teacher-weight", 0.5))
@@ -235,6 +274,11 @@ def test_what_cannot_teach_is_refused_before_a_folder_is_made(data, runs, tmp_pa
     assert call(*train(others, tmp_path / "other", *SHAPE, *LEARN)) == 0
     refused(capsys, "have unlike sub-words", *usual, f"{both},{tmp_path / 'other'}")
     refused(capsys, "have unlike sub-words", *usual, both, "--start-from", tmp_path / "other")
+    shutil.copytree(runs[0], tmp_path / "moses")
+    changed = (runs[0] / "config.json").read_text(encoding="utf-8").replace('"moses": false', '"moses": true')
+    (tmp_path / "moses" / "config.json").write_text(changed, encoding="utf-8")
+    refused(capsys, "moses was trained with --moses", *usual, f"{both},{tmp_path / 'moses'}")
+    refused(capsys, "with --no-moses", *usual, both, "--start-from", tmp_path / "moses")
     untrained = tmp_path / "untrained"
     untrained.mkdir()
     for name in ("config.json", "tokenizer.json"):

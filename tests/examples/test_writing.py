@@ -43,7 +43,7 @@ def test_a_text_that_does_not_fit_leaves_the_old_one_and_nothing_else(tmp_path, 
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_picture_that_does_not_fit_leaves_nothing(tmp_path, small_disk):
+def test_a_picture_that_does_not_fit_leaves_nothing(tmp_path, fine_pictures, small_disk):
     with pytest.raises(UserError, match=r"^cannot draw .*a\.png: File too large$"):
         save_figure(empty_figure(4, 3), tmp_path / "a.png")
     assert not list(tmp_path.iterdir())

@@ -62,11 +62,10 @@ class Distills(Starts):
         for one in runs:
             which = f"--teachers {one.run.folder}"
             one.check_languages(data, which)
-            for name, value in decided.items():
+            for name in DECIDED:
                 check_decided(which, name, getattr(one.run.settings, name), given)
-                _check_alike(one.run, first, name)
-                if "start_from" in given and made.get(name, value) != value:
-                    _check_alike(one.run, self.start(given["start_from"]).run, name)
+            for other in (first, *([self.start(given["start_from"]).run] if "start_from" in given else [])):
+                _check_same_texts(one.run, other)
         longest = min(one.run.settings.max_length for one in runs)
         return made | decided | {"max_length": min(made.get("max_length", Settings.max_length), longest)}
 
@@ -150,13 +149,12 @@ def _check_unchanged(run: Run, prints: dict[str, str]) -> None:
             )
 
 
-def _check_alike(run: Run, other: Run, name: str) -> None:
-    """Raise UserError if two runs have unlike settings of that name."""
-    its, another = (getattr(one.settings, name) for one in (run, other))
+def _check_same_texts(run: Run, other: Run) -> None:
+    """Raise UserError if one of the two reads and writes Moses tokens alone."""
+    its, another = (in_words("moses", one.settings.moses) for one in (run, other))
     if its != another:
         raise UserError(
-            f"{run.folder} was trained {in_words(name, its)}, {other.folder} {in_words(name, another)}: a teacher must read"
-            " and write the same texts"
+            f"{run.folder} was trained {its}, {other.folder} {another}: a teacher must read and write the same texts"
         )
 
 

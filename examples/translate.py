@@ -52,6 +52,7 @@ from toolkit.moses_text import in_moses_form
 from toolkit.numbers import positive_integer
 from toolkit.plots import attention_heatmap, picture_path
 from toolkit.reading import STDIN, composed, read_lines
+from toolkit.recipes import TEACHERS
 from toolkit.resuming import ENDS
 from toolkit.runs import Run, kept_or
 from toolkit.sizes import said, slow_enough, suited
@@ -80,7 +81,7 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
     """Train on sentence pairs; report scores, some translations, and what one of them looks at."""
 
     name, settings = "translate", Settings
-    files = ("tokenizer.json", "teachers.json", "attention.png", "explain.html")
+    files = ("tokenizer.json", TEACHERS, "attention.png", "explain.html")
     data_help = "folder of train, val, test files, or file of pairs, the source in the first column (embedded corpus)"
     defaults_note = (
         "; defaults of a Transformer for 10,000 to 300,000 pairs of --data (fewer and more, the embedded corpus and"

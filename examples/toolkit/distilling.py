@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 from toolkit.checkpoints import Checkpoints
@@ -57,15 +56,15 @@ class Distills(Starts):
         runs = self.teacher_runs(given.get("teachers"))
         if not runs:
             return made
-        first = runs[0].run
-        decided = {name: getattr(first.settings, name) for name in DECIDED}
+        decided = {name: getattr(runs[0].run.settings, name) for name in DECIDED}
+        others = [runs[0], *([self.start(given["start_from"])] if "start_from" in given else [])]
         for one in runs:
             which = f"--teachers {one.run.folder}"
             one.check_languages(data, which)
             for name in DECIDED:
                 check_decided(which, name, getattr(one.run.settings, name), given)
-            for other in (first, *([self.start(given["start_from"]).run] if "start_from" in given else [])):
-                _check_same_texts(one.run, other)
+            for other in others:
+                _check_same_texts(one.run, other.run)
         longest = min(one.run.settings.max_length for one in runs)
         return made | decided | {"max_length": min(made.get("max_length", Settings.max_length), longest)}
 
@@ -114,9 +113,9 @@ class Distills(Starts):
                     f" --max-length {its.max_length}, or other teachers"
                 )
             model = make_model(its, one.tokenizer().vocab_size, settings.device)
-            load_weights(model, one.run)
+            loaded = getattr(Checkpoints(folder), load_weights(model, one.run))
             models.append(model)
-            prints[str(folder)] = _print(folder)
+            prints[str(folder)] = digest([loaded.read_bytes()])
         if run and run.path(TEACHERS).exists():
             _check_unchanged(run, prints)
         return Teachers(models, settings.teacher_weight, prints)
@@ -156,10 +155,3 @@ def _check_same_texts(run: Run, other: Run) -> None:
         raise UserError(
             f"{run.folder} was trained {its}, {other.folder} {another}: a teacher must read and write the same texts"
         )
-
-
-def _print(folder: Path) -> str:
-    """A fingerprint of the weights that a run has now."""
-    checkpoints = Checkpoints(folder)
-    files = [file for file in (checkpoints.result, checkpoints.best, checkpoints.last) if file.exists()]
-    return digest([files[0].read_bytes()]) if files else ""

@@ -39,18 +39,17 @@ def batch_loss(
     theirs, see `toolkit.teachers`.
     """
     arrays = [batch.source, batch.target_in, batch.target_out, batch.source_mask]
+    if batch.copies > 1:
+        arrays = [np.repeat(array, batch.copies, axis=0) for array in arrays]
     source, target_in, target_out, mask = (mt.asarray(array, device=device) for array in arrays)
     if batch.copies == 1 and teachers is None:
         return model.loss(source, target_in, target_out, mask, divide_by=divide_by)
-    once = source, target_in, mask
-    if batch.copies > 1:
-        arrays = [np.repeat(array, batch.copies, axis=0) for array in arrays]
-        source, target_in, target_out, mask = (mt.asarray(array, device=device) for array in arrays)
     c = model.config
     logits, real = model(source, target_in, mask), target_out != c.pad_id
     smoothing = c.label_smoothing if model.training else 0.0
     total = F.cross_entropy(logits, target_out, ignore_index=c.pad_id, label_smoothing=smoothing, reduction="sum")
     if teachers is not None:
+        once = (array[:: batch.copies] for array in (source, target_in, mask))
         total = teachers.blend(total, logits, teachers.probabilities(*once), real)
     if batch.copies > 1:
         total = total + divergence(logits, real) * r_drop

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import translate
+from phrases import PAIRS, same, train, write_parts
 from scripts import caller, refuser, unreported, write_parallel
 from toolkit.console import UserError
 from toolkit.corpus import Corpus
@@ -20,9 +21,6 @@ from toolkit.translation import Settings, Task, make_model
 import minitensor as mt
 import minitensor.nn.functional as F
 
-NOUNS = {"cats": "chats", "dogs": "chiens", "cars": "voitures", "trees": "arbres", "boats": "bateaux"}
-COLOURS = {"red": "rouges", "golden": "dorés", "white": "blancs", "black": "noirs"}
-PAIRS = [(f"{c} {w}", f"{v} {d}") for c, d in COLOURS.items() for w, v in NOUNS.items()]
 TINY = dict(d_model=8, layers=1, heads=2, d_ff=16, max_tokens=60, steps=2)
 SHAPE = "--layers 1 --d-model 8 --heads 2 --d-ff 16 --vocab 300 --max-length 20 --dropout 0.2".split()
 STUDENT = "--layers 1 --d-model 8 --heads 2 --d-ff 16".split()
@@ -127,14 +125,9 @@ def test_validation_is_by_the_references_alone(tokenizer, teachers):
 # --- the command ----------------------------------------------------------------------------------
 
 
-def train(data, out, *more, languages=("en", "fr")):
-    return "train", "--data", data, "--source", languages[0], "--target", languages[1], "--out", out, *more
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    splits = {"train": PAIRS[:15], "val": PAIRS[15:18], "test": PAIRS[18:]}
-    return write_parallel(tmp_path_factory.mktemp("data"), ("en", "fr"), splits)
+    return write_parts(tmp_path_factory.mktemp("data"), PAIRS)
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +138,6 @@ def runs(data, tmp_path_factory):
     shape = "--arch gru --d-model 6 --hidden 5 --vocab 300 --max-length 20".split()
     assert call(*train(data, folder / "two", *shape, *LEARN)) == 0
     return [folder / "one", folder / "two"]
-
-
-def same(one, two):
-    return one.keys() == two.keys() and all(np.array_equal(one[name].numpy(), two[name].numpy()) for name in one)
 
 
 def named(runs):

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import translate
+from phrases import PAIRS, same, train, write_parts
 from scripts import caller, refuser, unreported, write_parallel
 from toolkit.console import UserError
 from toolkit.corpus import Corpus
@@ -17,9 +18,6 @@ from toolkit.translation import Settings
 
 import minitensor as mt
 
-NOUNS = {"cats": "chats", "dogs": "chiens", "cars": "voitures", "trees": "arbres", "boats": "bateaux"}
-COLOURS = {"red": "rouges", "golden": "dorés", "white": "blancs", "black": "noirs"}
-PAIRS = [(f"{c} {w}", f"{v} {d}") for c, d in COLOURS.items() for w, v in NOUNS.items()]
 OTHERS = [(source.upper(), target.upper()) for source, target in PAIRS]
 SHAPE = "--layers 1 --d-model 8 --heads 2 --d-ff 16 --pre-norm --vocab 300 --max-length 20 --dropout 0.2".split()
 SHAPE += (
@@ -33,20 +31,14 @@ call = unreported(run_it)  # the reports of tests of translations are not looked
 refused = refuser(run_it)
 
 
-def train(data, out, *more, languages=("en", "fr")):
-    return "train", "--data", data, "--source", languages[0], "--target", languages[1], "--out", out, *more
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    splits = {"train": PAIRS[:15], "val": PAIRS[15:18], "test": PAIRS[18:]}
-    return write_parallel(tmp_path_factory.mktemp("data"), ("en", "fr"), splits)
+    return write_parts(tmp_path_factory.mktemp("data"), PAIRS)
 
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory):
-    splits = {"train": OTHERS[:15], "val": OTHERS[15:18], "test": OTHERS[18:]}
-    return write_parallel(tmp_path_factory.mktemp("others"), ("en", "fr"), splits)
+    return write_parts(tmp_path_factory.mktemp("others"), OTHERS)
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +55,6 @@ def config(run):
 
 def weights(run):
     return mt.load(run / "weights.safetensors")
-
-
-def same(one, two):
-    return one.keys() == two.keys() and all(np.array_equal(one[name].numpy(), two[name].numpy()) for name in one)
 
 
 def test_it_begins_with_the_weights_sub_words_and_shape_of_the_run(others, first, tmp_path, capsys):

@@ -202,6 +202,7 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
 
     def report(self, run: Run, loaded: Corpora, task: Task) -> None:
         """Pictures, scores and some translations of a trained run."""
+        self.tell_seen_before([run], loaded)
         data, trained = run.about["data"], Translator(run, device=run.settings.device)
         tests = [
             (target, name, pairs)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from textwrap import shorten
 from typing import TypeVar
 
 from minitensor import nn
@@ -52,7 +53,7 @@ def load_weights(model: nn.Module, run: Run, wanted: str = "") -> str:
         model.load_state_dict(state["model"] if name == "last" else state)
     except ValueError as error:
         _, problem, *more = str(error).splitlines()
-        what = f"{problem.strip()}{and_more(more, shown=0)}"
+        what = f"{shorten(problem, 200, placeholder=' ...')}{and_more(more, shown=0)}"
         raise UserError(f"the weights of {run.folder} do not fit its configuration: {what}") from None
     if not wanted and name != "result":
         say(f"{run.folder} is not trained to its end; these are its {name} weights so far")

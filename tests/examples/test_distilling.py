@@ -215,9 +215,10 @@ def test_what_teachers_have_seen_of_the_tests_is_told(data, runs, tmp_path, caps
     splits = {"train": PAIRS[10:], "val": PAIRS[18:], "test": PAIRS[:4]}
     (tmp_path / "seen").mkdir()
     seen = write_parallel(tmp_path / "seen", ("en", "fr"), splits)
-    assert call(*train(seen, tmp_path / "run", "--teachers", named(runs), *STUDENT, *LEARN)) == 0
-    capsys.readouterr()
     said = [f"of 4 inputs to be tested by, {one} was trained on 4" for one in runs]
+    assert run_it(*train(seen, tmp_path / "run", "--teachers", named(runs), *STUDENT, *LEARN)) == 0
+    told = capsys.readouterr().err
+    assert [told.count(line) for line in said] == [1, 1]
     assert run_it("evaluate", "--run", tmp_path / "run") == 0
     told = capsys.readouterr().err
     assert [told.count(line) for line in said] == [1, 1]

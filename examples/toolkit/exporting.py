@@ -12,7 +12,7 @@ from toolkit.files import check_new_folder, new_folder, write_whole
 from toolkit.interchange import ctranslate2_folder, onnx_folder
 from toolkit.numbers import integer
 from toolkit.program import Program
-from toolkit.reading import composed
+from toolkit.reading import as_line
 from toolkit.runs import Run
 from toolkit.serving import Server
 from toolkit.targets import into, targets_of
@@ -44,7 +44,7 @@ class Exports(Program):
             choices=browser.FORMS,
             help="weights of the page: int8, a byte each, or float16, two (int8)",
         )
-        made.add_argument("--example", type=composed, metavar="SENTENCE", help="what the page shows first")
+        made.add_argument("--example", type=as_line, metavar="SENTENCE", help="what the page shows first")
         made = add("serve", self.serve, "a page and an endpoint for JSON on this machine")
         made.add_argument(
             "--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (127.0.0.1: this machine alone)"

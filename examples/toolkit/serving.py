@@ -24,6 +24,7 @@ from minitensor.files.json_text import RepeatedNameError, parse
 from toolkit.browser import translating_page
 from toolkit.console import UserError, unmarked
 from toolkit.queueing import Limits, Refused, Together
+from toolkit.reading import as_line
 from toolkit.translator import Translator
 
 __all__ = ["Server"]
@@ -206,7 +207,7 @@ def _checked(asked: Any, limits: Limits) -> tuple[list[str], int, str]:
         raise Refused(HTTPStatus.BAD_REQUEST, f'"texts" must be 1 to {limits.texts} texts, got {len(texts)}')
     if type(beam) is not int or not 1 <= beam <= limits.beam:
         raise Refused(HTTPStatus.BAD_REQUEST, f'"beam" must be a whole number from 1 to {limits.beam}')
-    return [unmarked(text) for text in texts], beam, to
+    return [as_line(unmarked(text)) for text in texts], beam, to
 
 
 def _page(languages: tuple[str, str], targets: Sequence[str]) -> bytes:

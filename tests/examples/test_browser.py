@@ -11,7 +11,8 @@ from exported import LONGEST, SMALL, Small, data_of, run_node, sentences
 from scripts import caller, refuser, unreported
 from toolkit import browser
 from toolkit.browser.weights import dequantised, quantised
-from toolkit.console import UserError
+from toolkit.console import UserError, unmarked
+from toolkit.reading import as_line
 from toolkit.tokenizer import START, STOP, Tokenizer
 from toolkit.translator import _one_line
 
@@ -108,6 +109,16 @@ def test_texts_are_cut_as_the_tokenizer_cuts_them(vocab):
     assert ids == [tokenizer.encode(text) for text in ODD]
     assert texts == [_one_line(tokenizer.decode(one)) for one in ids]
     assert decoded == [_one_line(tokenizer.decode(one)) for one in strange]
+
+
+def test_what_is_typed_becomes_what_a_line_of_a_file_is():
+    """No character at either end, and none that is composed, is taken for another than in Python."""
+    letters = [chr(code) for code in range(0x1_1000) if not 0xD800 <= code < 0xE000]
+    texts = [*ODD, " e\u0301t\u00e9 \u200b", *(f"{letter}e\u0301 {letter}" for letter in letters)]
+    found = run_node("console.log(JSON.stringify(GIVEN.texts.map(asLine)))", texts=texts)
+    assert found == [as_line(unmarked(text)) for text in texts]
+    assert found[len(ODD)] == "\u00e9t\u00e9 \u200b"
+    assert "input.value.split(\"\\n\").map(asLine)" in browser.script("form.js")
 
 
 def test_halves_are_those_of_ieee():

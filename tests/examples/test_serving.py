@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import patch
 
 import pytest
 import translate
@@ -110,6 +111,17 @@ def test_a_byte_order_mark_is_no_part_of_a_text(server):
     plain = ask(server, {"texts": TEXTS[:1]})
     assert ask(server, {"texts": ["\ufeff" + TEXTS[0]]}) == plain
     assert ask(server, b"\xef\xbb\xbf" + json.dumps({"texts": TEXTS[:1]}).encode()) == plain
+
+
+def test_a_text_is_what_a_line_of_a_file_is(server):
+    """Without blanks at either end, and composed, as on the command line."""
+    translator = server.together.translators[""]
+    (expected,) = translator.translate(["Un été."])
+    assert ask(server, {"texts": ["\u3000Un e\u0301te\u0301.\x85 "]}) == (200, {"translations": [expected]})
+    asked = []
+    with patch.object(translator, "translate", lambda texts, **_: asked.extend(texts) or texts):
+        ask(server, {"texts": [" \ufeffA", "\ufeff e\u0301 "]})
+    assert asked == ["\ufeffA", "é"]
 
 
 def test_other_methods_are_told_which_are_allowed(server):

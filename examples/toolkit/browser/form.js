@@ -15,7 +15,7 @@ function form(about, translate, ...more) {
     told.className = "soft";
     told.textContent = "";
     try {
-      const lines = input.value.split("\n").filter(line => !isBlank(line));
+      const lines = input.value.split("\n").map(asLine).filter(line => line);
       if (!lines.length) throw new Error("There is nothing to translate.");
       const words = await translate(lines, Number(width.value), latest);
       if (latest()) told.textContent = words;

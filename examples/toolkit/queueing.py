@@ -14,7 +14,7 @@ from toolkit.blank import is_blank
 from toolkit.console import UserError, counted
 from toolkit.translator import Translator
 
-__all__ = ["Limits", "Refused", "Together"]
+__all__ = ["Limits", "Made", "Refused", "Together"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,14 @@ class Refused(Exception):
         self.status, self.headers = status, headers or {}
 
 
+@dataclass(frozen=True)
+class Made:
+    """The translations of a request, and for each whether it is cut off at the longest length."""
+
+    translations: list[str]
+    cut_off: list[bool]
+
+
 @dataclass
 class _Asked:
     """Texts of one request, and where their translations are to go."""
@@ -44,7 +52,7 @@ class _Asked:
     texts: list[str]
     beam: int
     to: str = ""  # the target language, if there are several
-    answer: Future[list[str]] = field(default_factory=Future)
+    answer: Future[Made] = field(default_factory=Future)
 
 
 class Together:
@@ -61,7 +69,7 @@ class Together:
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
-    def translate(self, texts: Sequence[str], beam: int, to: str = "") -> list[str]:
+    def translate(self, texts: Sequence[str], beam: int, to: str = "") -> Made:
         """The translations of ``texts`` into the language ``to``, when it is their turn.
 
         Raises Refused for a text that is blank or too long, for an unknown or missing language, if
@@ -125,9 +133,12 @@ class Together:
             return
         try:
             self.batches += 1
-            made = iter(self.translators[to].translate(texts, beam=beam, where="text"))
+            cut: list[bool] = []
+            made = self.translators[to].translate(texts, beam=beam, where="text", cut=cut)
+            found = iter(zip(made, cut, strict=True))
             for one in asked:
-                one.answer.set_result([next(made) for _ in one.texts])
+                translations, cut_off = zip(*(next(found) for _ in one.texts), strict=True)
+                one.answer.set_result(Made(list(translations), list(cut_off)))
         except Exception as error:  # the thread must live on, and those who asked must hear of it
             for one in asked:
                 if not one.answer.done():

@@ -2,8 +2,9 @@
 
     GET  /            a page to type into
     POST /translate   {"texts": ["A man sleeps."], "beam": 5}
-                      answered by {"translations": ["Ein Mann schläft."]};
-                      and "to": "de" of a run with several target languages
+                      answered by {"translations": ["Ein Mann schläft."], "cut_off": [false]},
+                      true if it ends at the longest length that the model was trained for, and not
+                      by itself; and "to": "de" of a run with several target languages
 
 Requests that wait are translated together: threads read them, one thread translates. What is wrong
 with a request is said in JSON, ``{"error": "..."}``, with its HTTP status, and HEAD is answered as
@@ -101,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._check_place()
             texts, beam, to = self._asked()
             found = self.server.together.translate(texts, beam, to)
-            self._send_json(HTTPStatus.OK, {"translations": found})
+            self._send_json(HTTPStatus.OK, {"translations": found.translations, "cut_off": found.cut_off})
         except Refused as refused:
             self._refuse(refused)
         except Exception as error:

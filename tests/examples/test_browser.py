@@ -112,13 +112,13 @@ def test_texts_are_cut_as_the_tokenizer_cuts_them(vocab):
 
 
 def test_what_is_typed_becomes_what_a_line_of_a_file_is():
-    """No character at either end, and none that is composed, is taken for another than in Python."""
+    """No character at an end, and none that is composed, is taken for another than in Python."""
     letters = [chr(code) for code in range(0x1_1000) if not 0xD800 <= code < 0xE000]
     texts = [*ODD, " e\u0301t\u00e9 \u200b", *(f"{letter}e\u0301 {letter}" for letter in letters)]
     found = run_node("console.log(JSON.stringify(GIVEN.texts.map(asLine)))", texts=texts)
     assert found == [as_line(unmarked(text)) for text in texts]
     assert found[len(ODD)] == "\u00e9t\u00e9 \u200b"
-    assert "input.value.split(\"\\n\").map(asLine)" in browser.script("form.js")
+    assert 'input.value.split("\\n").map(asLine)' in browser.script("form.js")
 
 
 def test_halves_are_those_of_ieee():
@@ -137,6 +137,35 @@ def test_what_cannot_be_translated_is_said():
     given = browser.data(Small("gru"), ("en", "fr"), "")
     said = run_node(code, **given, texts=[" \n", "cat " * 50])
     assert said[0] == "There is nothing to translate." and f"at most {LONGEST - 1} can be translated" in said[1]
+
+
+def test_what_is_cut_off_is_said():
+    """Of a model that stops at a step, or later than the longest output."""
+    code = """
+    const translator = new Translator(GIVEN), found = [];
+    for (const last of GIVEN.steps) {
+      translator.model = {start: () => ({steps: 0}), reorder() {}, step(ids, state) {
+        const best = ++state.steps === last ? translator.config.stop : 60;
+        const logp = Float32Array.from({length: 200}, (_, id) => (id === best ? -0.1 : id > 100 ? -9 : -99));
+        return ids.map(() => ({logp, attention: null}));
+      }};
+      for (const width of [1, 3]) found.push((await translator.translate("A cat.", {width})).cut);
+    }
+    console.log(JSON.stringify(found));
+    """
+    given = browser.data(Small("gru"), ("en", "fr"), "")
+    assert run_node(code, **given, steps=[1, LONGEST, LONGEST + 1]) == [False] * 4 + [True] * 2
+    code = f"""
+    const make = () => null, DATA = {{}};
+    {browser.script("form.js")}
+    console.log(JSON.stringify(GIVEN.cut.map(cutOff)));
+    """
+    said = run_node(code, cut=[[False], [True], [False, False], [False, True], [True, False, True]])
+    ends = "cut off at the longest length that the model was trained for."
+    assert said == [
+        "", f". The translation is {ends}", "", f". Line 2 of the translation is {ends}",
+        f". Lines 1, 3 of the translation are {ends}",
+    ]  # fmt: skip
 
 
 # --- weights --------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from exported import LONGEST, Small, sentences
 from scripts import caller, unreported
 from toolkit import translator
 from toolkit.console import UserError
-from toolkit.queueing import Limits, Refused, Together
+from toolkit.queueing import Limits, Made, Refused, Together
 from toolkit.serving import Server
 
 call = caller(translate.main)
@@ -52,7 +52,7 @@ def test_it_translates_as_python_does(server):
     translator = server.together.translators[""]
     for beam in (1, 3):
         status, found = ask(server, {"texts": TEXTS[:4], "beam": beam})
-        assert (status, found) == (200, {"translations": translator.translate(TEXTS[:4], beam=beam)})
+        assert (status, found["translations"]) == (200, translator.translate(TEXTS[:4], beam=beam))
     assert ask(server, {"texts": ["Ein\u2028e Kätzchen 猫"]})[0] == 200
 
 
@@ -62,8 +62,17 @@ def test_many_at_once_get_their_own_and_share_the_work(server):
     asked = [[TEXTS[n % 12], TEXTS[(5 * n + 1) % 12]] for n in range(40)]
     with ThreadPoolExecutor(40) as threads:
         found = list(threads.map(lambda texts: ask(server, {"texts": texts}), asked))
-    assert [answer for _, answer in found] == [{"translations": [alone[text] for text in texts]} for texts in asked]
+    assert [answer["translations"] for _, answer in found] == [[alone[text] for text in texts] for texts in asked]
     assert server.together.batches - before < 40
+
+
+def test_what_is_cut_off_is_told_with_the_answer_and_not_on_the_terminal(server, monkeypatch, capsys):
+    texts = [f"{n} cats." for n in range(5)]
+    lengths = iter([LONGEST - 1, LONGEST, 3, LONGEST, 0])
+    monkeypatch.setattr(translator, "decode", lambda _, ids, *how, **more: [[[60] * next(lengths)] for _ in ids])
+    status, found = ask(server, {"texts": texts})
+    assert (status, found["cut_off"]) == (200, [False, True, False, True, False]) and len(found["translations"]) == 5
+    assert not capsys.readouterr().err
 
 
 BAD = {
@@ -117,9 +126,14 @@ def test_a_text_is_what_a_line_of_a_file_is(server):
     """Without blanks at either end, and composed, as on the command line."""
     translator = server.together.translators[""]
     (expected,) = translator.translate(["Un été."])
-    assert ask(server, {"texts": ["\u3000Un e\u0301te\u0301.\x85 "]}) == (200, {"translations": [expected]})
+    assert ask(server, {"texts": ["\u3000Un e\u0301te\u0301.\x85 "]}) == (
+        200,
+        {"translations": [expected], "cut_off": [True]},
+    )
     asked = []
-    with patch.object(translator, "translate", lambda texts, **_: asked.extend(texts) or texts):
+    with patch.object(
+        translator, "translate", lambda texts, cut, **_: asked.extend(texts) or cut.extend([False] * 2) or texts
+    ):
         ask(server, {"texts": [" \ufeffA", "\ufeff e\u0301 "]})
     assert asked == ["\ufeffA", "é"]
 
@@ -175,8 +189,9 @@ class Slow:
     def encode(self, texts, where):
         return [[3]] * len(texts)
 
-    def translate(self, texts, beam=1, **_):
+    def translate(self, texts, beam=1, *, cut, **_):
         self.go.wait(10)
+        cut.extend(text == "y" for text in texts)
         self.calls.append(list(texts))
         if "bad" in texts:
             raise FloatingPointError("spoilt")
@@ -206,7 +221,26 @@ def test_too_many_and_too_slow_are_refused_and_failures_are_heard():
     assert slow.calls == [["a"]]  # what nobody waits for any more is not translated
     with pytest.raises(FloatingPointError, match="spoilt"):
         together.translate(["bad"], 1)
-    assert together.translate(["x"], 1) == ["X"]
+    assert together.translate(["x"], 1) == Made(["X"], [False])
+    together.close()
+
+
+def test_each_request_hears_what_of_its_own_is_cut_off():
+    slow = Slow()
+    together = Together(slow, Limits(patience=20.0))
+    with ThreadPoolExecutor(3) as threads:
+        threads.submit(together.translate, ["a"], 1)
+        while not together._count:
+            time.sleep(0.01)
+        time.sleep(0.05)  # the first is being translated, the next two wait
+        asked = [threads.submit(together.translate, texts, 1) for texts in (["y", "b"], ["c", "y", "y"])]
+        while together._count < 6:
+            time.sleep(0.01)
+        slow.go.set()
+        assert [one.result() for one in asked] == [
+            Made(["Y", "B"], [True, False]), Made(["C", "Y", "Y"], [False, True, True]),
+        ]  # fmt: skip
+    assert together.batches == 2
     together.close()
 
 

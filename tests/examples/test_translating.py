@@ -94,15 +94,20 @@ def test_an_argument_is_what_a_line_of_a_file_is(run, data, tmp_path, capsys):
     (tmp_path / "in.en").write_text(f"{typed[0]}\n", encoding="utf-8")
     translated = "translate", "--run", run, "--scores"
     expected = printed(capsys, *translated, source)
-    assert printed(capsys, *translated, typed[0]) == printed(capsys, *translated, "--input", tmp_path / "in.en") == expected
+    assert (
+        printed(capsys, *translated, typed[0])
+        == printed(capsys, *translated, "--input", tmp_path / "in.en")
+        == expected
+    )
     pairs = table(tmp_path / "pairs.tsv", [PAIRS[2], PAIRS[3]])
     expected = printed(capsys, "score", "--run", run, "--data", pairs)
     found = printed(capsys, "score", "--run", run, *typed, PAIRS[3][0], f"{PAIRS[3][1]} ")
     assert found == expected and found[0].endswith(f"\t{source}\t{target}")
     page, other = tmp_path / "one.html", tmp_path / "other.html"
-    assert printed(capsys, "explain", "--run", run, typed[0], "--out", page)[:-1] == printed(
-        capsys, "explain", "--run", run, source, "--out", other
-    )[:-1]
+    assert (
+        printed(capsys, "explain", "--run", run, typed[0], "--out", page)[:-1]
+        == printed(capsys, "explain", "--run", run, source, "--out", other)[:-1]
+    )
     assert page.read_bytes() == other.read_bytes()
 
 
@@ -184,6 +189,11 @@ def test_what_is_cut_off_is_as_long_as_training_allows_and_told(run, capsys, bea
         "note: the output for line 1, 2, 3, 4, 5 (and 2 more) is cut off at 40 tokens, the most that the model was trained for"
         " (see train --max-length)\n"
     )
+    cut = []
+    translator.translate(["two red cars.", "", "ten cats."], beam, skip_blank=True, cut=cut)
+    assert cut == [True, False, True] and not capsys.readouterr().err
+    translator.explain("two red cars.", beam)
+    assert "note: the output for sentence 1 is cut off at 40 tokens, the most" in capsys.readouterr().err
 
 
 def test_translations_are_lines(run, monkeypatch):

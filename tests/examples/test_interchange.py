@@ -6,11 +6,12 @@ import json
 
 import numpy as np
 import pytest
+import tokenizers
 import translate
 from exported import LONGEST, SMALL, Small, sentences
 from scripts import caller, refuser, unreported
 from toolkit.interchange import ctranslate2_folder, onnx_folder
-from toolkit.tokenizer import START, STOP, Tokenizer
+from toolkit.tokenizer import PAD, START, STOP, Tokenizer
 
 import minitensor as mt
 
@@ -95,6 +96,21 @@ def test_ctranslate2_gives_the_words_of_the_model(name, tmp_path):
     for one, result in zip(ids, found, strict=True):
         expected = small.model.generate(mt.asarray([[*one, STOP]]), LONGEST)[0]
         assert result.hypotheses[0] == [tokens[i] for i in expected]
+
+
+@pytest.mark.parametrize("kind", ["onnx", "ctranslate2"])
+def test_the_tokenizer_of_a_folder_obeys_no_text(kind, tmp_path):
+    """Opened by the `tokenizers` library it cuts as ours does: "<stop>" in a text is text."""
+    pytest.importorskip({"onnx": "onnx", "ctranslate2": "ctranslate2"}[kind])
+    small = Small("post-norm")
+    (onnx_folder if kind == "onnx" else ctranslate2_folder).write(small, tmp_path, {})
+    exported = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert exported.get_vocab() == small.tokenizer.vocabulary()
+    for text in ("<stop> signs", "<pad><start> cats<stop>", "e\u0301t\u00e9  A cat.", *TEXTS):
+        ids = small.tokenizer.encode(text)
+        assert exported.encode(text).ids == ids and min(ids) > STOP
+        for skip in (True, False):
+            assert exported.decode([START, *ids, STOP, PAD], skip_special_tokens=skip) == small.tokenizer.decode(ids)
 
 
 def test_export_from_the_command_line(tmp_path, capsys):

@@ -8,7 +8,7 @@ from typing import Any
 from toolkit import browser, console
 from toolkit.console import UserError
 from toolkit.decoding import check_page
-from toolkit.files import check_new_folder, new_folder, write_whole
+from toolkit.files import check_new_file, check_new_folder, new_folder, write_whole
 from toolkit.interchange import ctranslate2_folder, onnx_folder
 from toolkit.numbers import integer
 from toolkit.program import Program
@@ -37,7 +37,9 @@ class Exports(Program):
             default="html",
             help="one HTML file that works without a network, or a folder for one of the two (html)",
         )
-        made.add_argument("--out", type=console.path, required=True, metavar="PATH", help="the page, or a new folder")
+        made.add_argument(
+            "--out", type=console.path, required=True, metavar="PATH", help="the page, a new file, or a new folder"
+        )
         made.add_argument(
             "--as",
             dest="form",
@@ -67,6 +69,7 @@ class Exports(Program):
         """Write the page or the folder, and say what is there."""
         if options.to == "html":
             check_page(options.out, "--out")
+            check_new_file(options.out)
         elif options.form or options.example is not None:
             raise UserError("--as and --example are for pages: --to html")
         else:

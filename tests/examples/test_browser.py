@@ -216,7 +216,10 @@ def test_export(tmp_path, capsys):
     assert "MB, weights as int8" in capsys.readouterr().out
     small = data_of(page.read_bytes())
     assert len(small["example"].split()) > 4 and small["config"]["cell"] == "gru"
+    refused(capsys, "page.html exists; name a new file", "export", "--run", run, "--out", page, "--as", "float16")
+    assert data_of(page.read_bytes()) == small
     (tmp_path / "pairs.tsv").unlink()
+    page = tmp_path / "other.html"
     assert call("export", "--run", run, "--out", page, "--as", "float16", "--example", "A cat.") == 0
     whole = data_of(page.read_bytes())
     assert whole["example"] == "A cat." and len(json.dumps(whole)) > len(json.dumps(small))

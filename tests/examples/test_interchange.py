@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-import tokenizers
 import translate
 from exported import LONGEST, SMALL, Small, sentences
 from scripts import caller, refuser, unreported
@@ -102,7 +101,7 @@ def test_ctranslate2_gives_the_words_of_the_model(name, tmp_path):
 def test_the_tokenizer_of_a_folder_obeys_no_text(kind, tmp_path):
     """Opened by the `tokenizers` library it cuts as ours does: "<stop>" in a text is text."""
     pytest.importorskip({"onnx": "onnx", "ctranslate2": "ctranslate2"}[kind])
-    small = Small("post-norm")
+    tokenizers, small = pytest.importorskip("tokenizers"), Small("post-norm")
     (onnx_folder if kind == "onnx" else ctranslate2_folder).write(small, tmp_path, {})
     exported = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     assert exported.get_vocab() == small.tokenizer.vocabulary()

@@ -60,8 +60,7 @@ class Exports(Program):
         languages = data["source"], ", ".join(targets_of(data))
         translator = Translator(run, options.weights, device)
         targets = {language: into(translator, data, language) for language in targets_of(data)}
-        asked = targets if len(targets) > 1 else translator
-        with Server(asked, languages, options.host, options.port) as server:
+        with Server(targets, languages, options.host, options.port) as server:
             print(f"{server.url} translates {languages[0]} to {languages[1]}; Ctrl-C ends it", flush=True)
             server.serve_forever()
 

@@ -12,6 +12,7 @@ from http import HTTPStatus
 
 from toolkit.blank import is_blank
 from toolkit.console import UserError, counted
+from toolkit.language_names import same_language
 from toolkit.translator import Translator
 
 __all__ = ["Limits", "Made", "Refused", "Together"]
@@ -25,7 +26,7 @@ class Limits:
     texts: int = 200  # of a request
     beam: int = 10
     waiting: int = 1000  # texts that wait, of all requests
-    seconds: float = 10.0  # for a request to come in
+    seconds: float = 10.0  # for a request to come in, all of it
     patience: float = 120.0  # seconds that it waits for its translations
 
 
@@ -70,11 +71,13 @@ class Together:
         self._thread.start()
 
     def translate(self, texts: Sequence[str], beam: int, to: str = "") -> Made:
-        """The translations of ``texts`` into the language ``to``, when it is their turn.
+        """The translations of ``texts`` into the language ``to``, by any of its names, when it is
+        their turn; "" is the only one.
 
         Raises Refused for a text that is blank or too long, for an unknown or missing language, if
         too many wait, or if it takes too long.
         """
+        to = self._named(to)
         self._check(texts, to)
         asked = _Asked(list(texts), beam, to)
         with self._lock:
@@ -96,11 +99,19 @@ class Together:
         self._waiting.put(None)
         self._thread.join()
 
-    def _check(self, texts: Sequence[str], to: str) -> None:
-        if to not in self.translators:
-            known = ", ".join(filter(None, self.translators))
-            said = f'"to" must be one of: {known}' if known else 'there is one target language; leave out "to"'
+    def _named(self, to: str) -> str:
+        """The target language that ``to`` names, as --to of `targets.one_target` does."""
+        known = list(self.translators)
+        if to in known:
+            return to
+        found = [name for name in known if name and same_language(name, to)] if to else known
+        if len(found) != 1:
+            names = ", ".join(filter(None, known))
+            said = f'"to" must be one of: {names}' if names else 'there is one target language; leave out "to"'
             raise Refused(HTTPStatus.BAD_REQUEST, said)
+        return found[0]
+
+    def _check(self, texts: Sequence[str], to: str) -> None:
         for number, text in enumerate(texts, start=1):
             if is_blank(text):
                 raise Refused(HTTPStatus.BAD_REQUEST, f"text {number} is blank; there is nothing to translate")

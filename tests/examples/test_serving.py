@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -168,16 +169,78 @@ def answered(server, method, path):
     return found
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(server):
-    translator, limits = server.together.translators[""], Limits(seconds=0.3)
-    with Server(translator, ("en", "fr"), "127.0.0.1", 0, limits) as other:
-        threading.Thread(target=other.serve_forever, daemon=True).start()
-        with socket.create_connection(other.server_address[:2], timeout=20) as connection:
-            connection.sendall(
-                b"POST /translate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
-            )
-            assert b" 408 " in connection.recv(4096).split(b"\r\n")[0]
-        other.shutdown()
+HEAD = b"POST /translate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+@pytest.fixture
+def hasty(server):
+    """A server that waits for a request no longer than a second."""
+    with Server(server.together.translators[""], ("en", "fr"), "127.0.0.1", 0, Limits(seconds=1.0)) as made:
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        yield made
+        made.shutdown()
+
+
+@pytest.mark.parametrize("part", ["body", "headers"])
+@pytest.mark.parametrize("dribbles", [False, True])
+def test_a_request_that_does_not_come_is_not_waited_for(hasty, part, dribbles):
+    """Nor one of which a byte or a line comes now and then: the limit is for all of it."""
+    whole, more = (HEAD + b"Content-Length: 99\r\n\r\n", b" ") if part == "body" else (HEAD, b"X: y\r\n")
+    with socket.create_connection(hasty.server_address[:2], timeout=20) as connection:
+        started = time.monotonic()
+        connection.sendall(whole)
+        connection.settimeout(0.3)
+        answer = b""
+        while not answer and time.monotonic() < started + 10:
+            try:
+                answer = connection.recv(4096)
+            except TimeoutError:
+                if dribbles:
+                    connection.sendall(more)
+        connection.settimeout(20)
+        answer += b"".join(iter(lambda: connection.recv(4096), b""))
+        assert b" 408 " in answer.split(b"\r\n")[0] and 0.9 < time.monotonic() - started < 5
+        assert f"the {part} did not come within 1 seconds".encode() in answer
+
+
+def test_a_connection_that_is_kept_has_the_time_anew(hasty):
+    connection = http.client.HTTPConnection(*hasty.server_address[:2], timeout=30)
+    for _ in range(3):
+        time.sleep(0.6)
+        connection.request("GET", "/")
+        assert connection.getresponse().read() == hasty.page
+    connection.close()
+
+
+def test_a_length_is_said_once(server):
+    body = json.dumps({"texts": TEXTS[:1]}).encode()
+    length = f"Content-Length: {len(body)}\r\n".encode()
+    other, chunked = b"Content-Length: 1\r\n", b"Transfer-Encoding: chunked\r\n"
+    cases = (length, 200), (length * 2, 400), (length + other, 400), (length + chunked, 400), (chunked, 411)
+    for headers, status in cases:
+        with socket.create_connection(server.server_address[:2], timeout=20) as connection:
+            connection.sendall(HEAD + headers + b"\r\n" + body)
+            assert f" {status} ".encode() in connection.recv(4096).split(b"\r\n")[0], headers
+
+
+@pytest.mark.parametrize("where", ["in the headers", "in the body", "before the answer"])
+def test_who_goes_away_is_no_error(server, where, capfd, monkeypatch):
+    """No traceback, and the server lives on."""
+    ended = threading.Event()
+    shut = server.shutdown_request
+    monkeypatch.setattr(server, "shutdown_request", lambda request: (shut(request), ended.set()))
+    body = json.dumps({"texts": TEXTS[:5]}).encode()
+    whole = HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+    going = threading.Event()
+    translate = server.together.translate
+    monkeypatch.setattr(server.together, "translate", lambda *asked: (translate(*asked), going.wait(20))[0])
+    with socket.create_connection(server.server_address[:2], timeout=20) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing it is a reset
+        connection.sendall({"in the headers": HEAD, "in the body": whole[:-9], "before the answer": whole}[where])
+        time.sleep(0.2)
+    going.set()
+    assert ended.wait(20)
+    assert ask(server, {"texts": TEXTS[:1]})[0] == 200 and capfd.readouterr().err == ""
 
 
 class Slow:

@@ -97,6 +97,30 @@ def test_ctranslate2_gives_the_words_of_the_model(name, tmp_path):
         assert result.hypotheses[0] == [tokens[i] for i in expected]
 
 
+def test_ctranslate2_has_to_be_told_both_lengths(tmp_path):
+    """The longest, or a sentence that does not end is an error; and that there may be none."""
+    ctranslate2, small = pytest.importorskip("ctranslate2"), Small("post-norm")
+    for folder in (tmp_path / "endless", tmp_path / "empty"):
+        folder.mkdir()
+        ctranslate2_folder.write(small, folder, {})
+        for name, values in small.model.named_parameters():  # then a STOP is always the most probable
+            if name.startswith("decoder.layers.0.norm3."):
+                row = small.model.state_dict()["output.weight"].numpy()[STOP]
+                values.assign(100 * row if name.endswith("bias") else 0 * row)
+    endless, empty = (ctranslate2.Translator(str(tmp_path / name), intra_threads=1) for name in ("endless", "empty"))
+    tokens = small.tokenizer.tokens()
+    ids = [small.tokenizer.encode(text) for text in TEXTS[:2]]
+    pieces = [[tokens[i] for i in one] for one in ids]
+    told = dict(beam_size=1, max_decoding_length=LONGEST, min_decoding_length=0)
+    assert [len(one.hypotheses[0]) for one in endless.translate_batch(pieces, **told)] == [LONGEST] * 2
+    with pytest.raises(RuntimeError, match="No position encodings are defined"):
+        endless.translate_batch(pieces, beam_size=1)
+    assert small.model.generate(mt.asarray([[*ids[0], STOP]]), LONGEST)[0] == []
+    assert [one.hypotheses[0] for one in empty.translate_batch(pieces, **told)] == [[], []]
+    (found, _) = empty.translate_batch(pieces, beam_size=1, max_decoding_length=LONGEST)
+    assert len(found.hypotheses[0]) == 1
+
+
 @pytest.mark.parametrize("kind", ["onnx", "ctranslate2"])
 def test_the_tokenizer_of_a_folder_obeys_no_text(kind, tmp_path):
     """Opened by the `tokenizers` library it cuts as ours does: "<stop>" in a text is text."""

@@ -161,6 +161,9 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
         only = data.get("only")
         return load_corpora(**_arguments(data), targets=[only] if only else targets_of(data), whole=True)
 
+    def notes(self, loaded: Corpora) -> list[str]:
+        return list(dict.fromkeys(note for corpus in loaded.values() for note in corpus.notes))
+
     def tested(self, loaded: Corpora) -> list[str]:
         return [source for corpus in loaded.values() for pairs in corpus.tests.values() for source, _ in pairs]
 

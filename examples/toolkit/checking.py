@@ -81,6 +81,7 @@ def report(corpus: Corpus, source: str, target: str) -> Iterator[str]:
         "lines with more or fewer columns than the others": corpus.ragged,
         "pairs with a blank side": corpus.blank,
     }
+    yield from corpus.notes
     for said, count in unusable.items():
         if count:
             yield f"{said}: {count:,}; not used"
@@ -88,7 +89,7 @@ def report(corpus: Corpus, source: str, target: str) -> Iterator[str]:
         yield f"{KINDS[kind].said}: {len(places):,}" + ("" if KINDS[kind].left_out else " (kept by --skip-bad)")
         for place in places[:SHOWN]:
             yield "  " + _example(place, *parts[place.part][place.number - 1])
-    if not (found or any(unusable.values())):
+    if not (found or any(unusable.values()) or corpus.notes):
         yield "nothing suspicious"
     elif any(KINDS[kind].left_out for kind in found) or any(unusable.values()):
         yield "train --skip-bad leaves these out of training and validation; of the tests, what cannot be used"

@@ -28,6 +28,7 @@ from toolkit.column_names import Wanted, find_named, is_line_of_names, known_nam
 from toolkit.columns import find_pair
 from toolkit.console import UserError, counted
 from toolkit.copies import copies_note
+from toolkit.quoting import in_quotes, quotes_note, read_quoted, unquoted
 from toolkit.reading import check_filled, composed, lines_of, read_lines, read_text
 
 __all__ = ["Corpus", "Pair", "load_parallel", "split_pairs"]
@@ -121,8 +122,8 @@ def _load_folder(folder: Path, source: str, target: str, skip_blank: bool) -> Co
             raise UserError(f"{folder} {have} for {split} in {source} and {target}; it must hold one of: {wanted}")
         chosen[split] = stems[0]
     chosen |= {stem: stem for stem in _stems(files, source, target) if stem.startswith("test")}
-    splits, blank = _read_splits(files, chosen, source, target, skip_blank)
-    return Corpus(splits.pop("train"), splits.pop("validation"), splits, blank)
+    splits, blank, notes = _read_splits(files, chosen, source, target, skip_blank)
+    return Corpus(splits.pop("train"), splits.pop("validation"), splits, blank, notes=notes)
 
 
 def _load_tests(folder: Path, source: str, target: str, skip_blank: bool) -> Corpus:
@@ -137,8 +138,8 @@ def _load_tests(folder: Path, source: str, target: str, skip_blank: bool) -> Cor
         for names in (("test",), SPLITS["validation"], SPLITS["train"])
         if (found := [stem for stem in stems if stem.startswith(names)])
     )
-    splits, blank = _read_splits(files, dict(zip(chosen, chosen)), source, target, skip_blank)
-    return Corpus([], [], splits, blank)
+    splits, blank, notes = _read_splits(files, dict(zip(chosen, chosen)), source, target, skip_blank)
+    return Corpus([], [], splits, blank, notes=notes)
 
 
 def _stems(files: dict[tuple[str, str], Path], source: str, target: str) -> list[str]:
@@ -148,10 +149,25 @@ def _stems(files: dict[tuple[str, str], Path], source: str, target: str) -> list
 
 def _read_splits(
     files: dict[tuple[str, str], Path], chosen: dict[str, str], source: str, target: str, skip_blank: bool
-) -> tuple[dict[str, list[Pair]], int]:
-    """The pairs of splits, given by the stems of their files, and how many were left out."""
+) -> tuple[dict[str, list[Pair]], int, tuple[str, ...]]:
+    """The pairs of splits, given by the stems of their files, how many were left out, and notes."""
     read = {name: _read_aligned(files[stem, source], files[stem, target], skip_blank) for name, stem in chosen.items()}
-    return {name: pairs for name, (pairs, _) in read.items()}, sum(blank for _, blank in read.values())
+    notes: tuple[str, ...] = ()
+    for side, language in enumerate((source, target)):
+        texts, quoted, certain = read_quoted([text for sides in read.values() for text in sides[side]])
+        for name, stem in chosen.items():
+            count = len(read[name][side])
+            own, path = [n for n in quoted if n < count], files[stem, language]
+            notes += quotes_note(str(path), "line", len(own), own[0] + 1 if own else 0, certain)
+            read[name][side], texts = texts[:count], texts[count:]
+            quoted = [n - count for n in quoted if n >= count]
+            if not skip_blank:
+                check_filled(str(path), (n for n, text in enumerate(read[name][side], start=1) if not text))
+    filled = {
+        name: _filled(list(zip(*read[name], strict=True)), f"{files[stem, source]} and {files[stem, target]}")
+        for name, stem in chosen.items()
+    }
+    return {name: pairs for name, (pairs, _) in filled.items()}, sum(blank for _, blank in filled.values()), notes
 
 
 def _list_files(folder: Path) -> dict[tuple[str, str], Path]:
@@ -167,14 +183,15 @@ def _list_files(folder: Path) -> dict[tuple[str, str], Path]:
     return files
 
 
-def _read_aligned(source: Path, target: Path, skip_blank: bool) -> tuple[list[Pair], int]:
+def _read_aligned(source: Path, target: Path, skip_blank: bool) -> list[list[str]]:
+    """The lines of both files, equally many."""
     sources, targets = (read_lines(path, keep_blank=skip_blank) for path in (source, target))
     if len(sources) != len(targets):
         raise UserError(
             f"{source} has {counted(len(sources), 'line')} and {target} has {len(targets):,}; line n of one must"
             " belong to line n of the other"
         )
-    return _filled(list(zip(sources, targets, strict=True)), f"{source} and {target}")
+    return [sources, targets]
 
 
 def _filled(pairs: list[Pair], where: str) -> tuple[list[Pair], int]:
@@ -253,12 +270,18 @@ def _read_pairs(path: Path, kind: Pairs, skip_blank: bool, skip_ragged: bool) ->
         raise UserError(f"{path} holds no {kind.one}")
     rows, ragged = _equally_wide(path, rows, kind, skip_ragged)
     (first, second), header, notes = kind.columns([row for _, row in rows], str(path), rows[0][0])
-    if header and any(map(_in_quotes, rows[0][1])):  # as programs of tables write
-        rows = [(number, [_unquoted(cell) for cell in row]) for number, row in rows]
+    all_quoted = header and any(map(in_quotes, rows[0][1]))
     rows = rows[1:] if header else rows
     if not rows:
         raise UserError(f"{path} holds no {kind.one}, only a line of names")
-    pairs = [(stripped(row[first]), stripped(row[second])) for _, row in rows]
+    cells = [stripped(row[column]) for _, row in rows for column in (first, second)]
+    if all_quoted:
+        quoted, read = [n for n, cell in enumerate(cells) if in_quotes(cell)], True
+        cells = list(map(unquoted, cells))
+    else:
+        cells, quoted, read = read_quoted(cells)
+    notes += quotes_note(str(path), "cell", len(quoted), rows[quoted[0] // 2][0] if quoted else 0, read)
+    pairs = list(zip(cells[::2], cells[1::2], strict=True))
     if not skip_blank:
         for side in (0, 1):
             kind.check_side(
@@ -283,15 +306,6 @@ def _equally_wide(path: Path, rows: list[Row], kind: Pairs, skip: bool) -> tuple
             f"{path} line {number} has {counted(len(row), 'column')} separated by tabs, line {line} has {width}{advice}"
         )
     return kept, len(rows) - len(kept)
-
-
-def _in_quotes(cell: str) -> bool:
-    return len(cell) > 1 and cell[0] == cell[-1] == '"'
-
-
-def _unquoted(cell: str) -> str:
-    """The cell without quotes around it, and with one for two inside."""
-    return cell[1:-1].replace('""', '"') if _in_quotes(cell) else cell
 
 
 def split_pairs(path: str | Path, pairs: list[Pair], what: str = "sentence") -> Corpus:

@@ -169,6 +169,8 @@ class Evaluates(Distills):
         if options.data:
             only = one_target(run.about["data"], options.to)
             corpus = self.load_whole({**run.about["data"], "path": options.data, "only": only})[only]
+            for line in corpus.notes:
+                console.note(line)
             _tell_left_out(corpus)
             splits = _splits(corpus, False, options.split)
         for name, pairs in splits.items():

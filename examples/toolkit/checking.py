@@ -73,8 +73,10 @@ def report(corpus: Corpus, source: str, target: str) -> Iterator[str]:
     tests = "".join(f", {len(pairs):,} in {name}" for name, pairs in corpus.tests.items())
     yield f"{counted(len(corpus.train), 'pair')} to train on, {len(corpus.validation):,} to validate by{tests}"
     columns = corpus.columns or (None, None)
-    for name, column, side in zip((source, target), columns, sides_of(corpus.train), strict=True):
-        yield f"  {name}: " + (f"column {column + 1}, " if column is not None else "") + _said(side)
+    first = corpus.train[0]
+    for name, column, side, text in zip((source, target), columns, sides_of(corpus.train), first, strict=True):
+        where = f"column {column + 1}, " if column is not None else ""
+        yield f"  {name}: {where}{_said(side)}; such as: {_shown(text)}"
     parts = {"train": corpus.train, "validation": corpus.validation, **corpus.tests}
     found = find(corpus)
     unusable = {
@@ -101,10 +103,14 @@ def _said(side: Side) -> str:
 
 
 def _example(place: Place, source: str, target: str) -> str:
-    """Where it is, and both texts, as Python writes what cannot be printed."""
-    texts = [text if text.isprintable() else repr(text)[1:-1] for text in (source, target)]
-    cut = [text if len(text) <= WIDE else text[: WIDE - 3] + "..." for text in texts]
-    return f"{place.part} {place.number}: {' = '.join(cut)}"
+    """Where it is, and both texts."""
+    return f"{place.part} {place.number}: {_shown(source)} = {_shown(target)}"
+
+
+def _shown(text: str) -> str:
+    """The beginning of a text, as Python writes what cannot be printed."""
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= WIDE else text[: WIDE - 3] + "..."
 
 
 # --- time and memory ------------------------------------------------------------------------------

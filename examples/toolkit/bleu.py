@@ -4,23 +4,30 @@ exactly right, each with its 95 % interval if that is asked for.
 Papineni et al., "BLEU: a method for automatic evaluation of machine translation", 2002; Popovic,
 "chrF: character n-gram F-score for automatic MT evaluation", 2015; Post, "A call for clarity in
 reporting BLEU scores", 2018, arXiv:1804.08771, on why the tokenisation has to be told; Koehn,
-"Statistical significance tests for machine translation evaluation", 2004, on the bootstrap.
+"Statistical significance tests for machine translation evaluation", 2004, on the bootstrap; Riezler
+and Maxwell, "On some pitfalls in automatic evaluation and significance testing for MT", 2005, on
+randomisation.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from toolkit.console import require
-from toolkit.language_names import same_language
+from toolkit.language_names import language_code, same_language
 from toolkit.reading import composed
 
-__all__ = ["Measure", "Score", "Scores", "exact_matches", "measures", "moses", "resamples", "score", "tokenisation"]
+__all__ = [
+    "ORDER", "SHORT", "Measure", "Score", "Scores", "exact_matches", "measures", "moses", "resamples", "score", "tokenisation",
+]  # fmt: skip
 
 # Scripts without blanks between words: kana; Han; Thai, Lao, Tibetan, Burmese; Khmer.
 KANA = "\u3040-\u30ff"
@@ -29,6 +36,7 @@ OTHERS = "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff"
 UNSPACED = re.compile(f"[{KANA}{HAN}{OTHERS}]")
 HANGUL = re.compile("[\u1100-\u11ff\uac00-\ud7a3]")
 ORDER = 4  # longest n-gram that BLEU counts
+SHORT = "eff:yes"  # in a signature: n-grams that are longer than all references do not count
 NORMAL = 1.959964  # the 95 % interval of a normal distribution, in standard deviations
 
 
@@ -78,18 +86,45 @@ class Measure:
         value = self.metric.corpus_score(ours, [theirs]).score
         return Score(value, self._how(self.metric.get_signature()))
 
-    def drawn(self, systems: Sequence[Sequence[str]], references: Sequence[str]) -> tuple[list[Score], float | None]:
-        """The scores of one system or two, with intervals: each the mean of `resamples` test sets
-        drawn from this one, and on either side half of what 95 % of them lie in. Of two systems
-        also the probability of such a difference between equally good ones.
+    def drawn(self, translations: Sequence[str], references: Sequence[str]) -> Score:
+        """Of a corpus, with its interval: the mean of `resamples` test sets drawn from this one,
+        and on either side half of what 95 % of them lie in.
         """
         test = require("sacrebleu.significance", "train").PairedTest
-        prepared = [(str(n), [self.prepare(text) for text in texts]) for n, texts in enumerate(systems)]
-        theirs = [[self.prepare(text) for text in references]]
-        signatures, results = test(prepared, {"": self.metric}, theirs, "bs", resamples(len(references)))()
+        ours, theirs = ([self.prepare(text) for text in texts] for texts in (translations, references))
+        signatures, results = test([("", ours)], {"": self.metric}, [theirs], "bs", resamples(len(references)))()
         ((name, signature),) = signatures.items()
-        found = [Score(x.score, self._how(signature), _between(float(x.mean), float(x.ci))) for x in results[name]]
-        return found, results[name][-1].p_value
+        (found,) = results[name]
+        return Score(found.score, self._how(signature), _between(float(found.mean), float(found.ci)))
+
+    def chance(self, ours: Sequence[str], theirs: Sequence[str], references: Sequence[str]) -> float:
+        """The probability, of two equally good systems, of scores that differ by at least as much.
+
+        By approximate randomisation: of each sentence the two translations are exchanged or not, as
+        a coin falls, and the scores are taken anew, `resamples` times; the share of those that
+        differ by at least as much as the true ones, which are counted among them. sacrebleu's own
+        (``--paired-ar``) leaves out those that differ by just as much, which are many if few
+        sentences do; its bootstrap (``--paired-bs``) finds far too many differences.
+        """
+        wanted = [[self.prepare(text) for text in references]]
+        one, other = (
+            np.array(self.metric._extract_corpus_statistics([self.prepare(text) for text in texts], wanted), float)
+            for texts in (ours, theirs)
+        )
+        if np.array_equal(one, other):
+            return 1.0
+
+        def difference(moved: np.ndarray) -> float:
+            first, second = (self.metric._compute_score_from_stats(x).score for x in (sums[0] + moved, sums[1] - moved))
+            return float(abs(first - second))
+
+        sums = one.sum(0), other.sum(0)
+        seed = os.environ.get("SACREBLEU_SEED", "12345")
+        draw = np.random.default_rng(None if seed.lower() == "none" else int(seed))
+        times = resamples(len(references))
+        exchanged = draw.integers(2, size=(times, len(references)), dtype=bool) @ (other - one)
+        least = difference(np.zeros_like(sums[0])) - 1e-9  # rounding is no difference
+        return (1 + sum(difference(moved) >= least for moved in exchanged)) / (times + 1)
 
     def _how(self, signature: Any) -> str:
         """The signature, with the normal form of Unicode in which texts are compared."""
@@ -114,7 +149,7 @@ def score(translations: Sequence[str], references: Sequence[str], language: str,
     ours, theirs = [composed(text) for text in translations], [composed(text) for text in references]
     found = {}
     for name, measure in measures(theirs, language).items():
-        found[name] = measure.drawn([ours], theirs)[0][0] if intervals else measure.score(ours, theirs)
+        found[name] = measure.drawn(ours, theirs) if intervals else measure.score(ours, theirs)
     return Scores(**found, exact=exact_matches(ours, theirs, intervals))
 
 
@@ -130,13 +165,14 @@ def measures(references: Sequence[str], language: str) -> dict[str, Measure]:
     how = tokenisation(references, language)
     cased = Measure(_bleu(metrics, references, tokenize=how), str)
     if how != "13a":
-        lower = Measure(_bleu(metrics, references, tokenize=how, lowercase=True), str, f"lower-cased, tok:{how}")
+        metric = _bleu(metrics, references, tokenize=how, lowercase=True)
+        lower = Measure(metric, str, f"lower-cased, tok:{how}{_short(metric)}")
     else:
         prepare = moses(language)
         prepared = [prepare(text) for text in references]
         # force: the texts are tokenised already, and sacrebleu is not to warn of it.
         metric = _bleu(metrics, prepared, tokenize="none", force=True)
-        lower = Measure(metric, prepare, "lower-cased, Moses punctuation and tokenisation")
+        lower = Measure(metric, prepare, f"lower-cased, Moses punctuation and tokenisation{_short(metric)}")
     return {"bleu": cased, "bleu_tokenised": lower, "chrf": Measure(metrics.CHRF(), str)}
 
 
@@ -144,6 +180,11 @@ def _bleu(metrics: Any, references: Sequence[str], **how: Any) -> Any:
     """The metric, with n-grams up to a length that the references have."""
     counted = metrics.BLEU(**how).corpus_score(references, [references]).totals  # n-grams, by their length
     return metrics.BLEU(effective_order=counted[ORDER - 1] == 0, **how)
+
+
+def _short(metric: Any) -> str:
+    """What is to be said where n-grams of `ORDER` tokens do not count, as sacrebleu says it."""
+    return f", {SHORT}" if metric.effective_order else ""
 
 
 def _between(mean: float, half: float) -> tuple[float, float] | None:
@@ -204,11 +245,12 @@ def _has(tokeniser: str) -> bool:
 @functools.cache
 def moses(language: str) -> Callable[[str], str]:
     """The preparation of Multi30k's own scripts: lower case, Moses punctuation, Moses tokens with
-    blanks between.
+    blanks between, by the rules for the language, whichever of its names is given.
     """
     sacremoses = require("sacremoses", "train")
-    normalise = sacremoses.MosesPunctNormalizer(lang=language, perl_parity=True).normalize
-    tokenise = sacremoses.MosesTokenizer(lang=language).tokenize
+    code = language_code(language)  # of other names sacremoses takes the English rules
+    normalise = sacremoses.MosesPunctNormalizer(lang=code, perl_parity=True).normalize
+    tokenise = sacremoses.MosesTokenizer(lang=code).tokenize
 
     def prepare(text: str) -> str:
         return tokenise(normalise(text.lower()), return_str=True, escape=False)

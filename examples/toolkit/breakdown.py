@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from toolkit.bleu import score, tokenisation
+from toolkit.bleu import ORDER, SHORT, score, tokenisation
 from toolkit.console import require
 from toolkit.corpus import Pair
 from toolkit.printed import Table
@@ -18,6 +18,7 @@ __all__ = ["Line", "Words", "by_length", "by_rarest_word", "lines_of", "words_fo
 
 LENGTHS = (5, 10, 15, 20, 30, 50)  # the longest sentence of each group, in words, but the last
 COUNTS = (0, 1, 9, 99, 999)  # the same for how often training has a word
+MARK = "*"  # behind BLEU of a group that is not computed as that of the others
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,13 @@ class Line:
     reference: str
     translation: str
     chrf: float
+    cased: bool = True  # whether capitals count
+
+    @property
+    def compared(self) -> tuple[str, str]:
+        """The translation and the reference in the form in which they are judged."""
+        both = composed(self.translation), composed(self.reference)
+        return both if self.cased else (both[0].lower(), both[1].lower())
 
 
 @dataclass(frozen=True)
@@ -49,18 +57,19 @@ class Words:
         return _place(self.counts[word], COUNTS)
 
 
-def lines_of(pairs: Sequence[Pair], translations: Sequence[str]) -> list[Line]:
-    """Each sentence by itself."""
+def lines_of(pairs: Sequence[Pair], translations: Sequence[str], cased: bool = True) -> list[Line]:
+    """Each sentence by itself. cased: False for a system that writes lower case alone."""
     chrf = require("sacrebleu.metrics", "train").CHRF()
-    return [
-        Line(n, source, reference, ours, chrf.sentence_score(composed(ours), [composed(reference)]).score)
+    lines = [
+        Line(n, source, reference, ours, 0.0, cased)
         for n, ((source, reference), ours) in enumerate(zip(pairs, translations, strict=True), start=1)
     ]
+    return [replace(x, chrf=chrf.sentence_score(x.compared[0], [x.compared[1]]).score) for x in lines]
 
 
 def worst(lines: Sequence[Line], count: int) -> list[Line]:
     """The ``count`` lines of the lowest chrF that are not right, the worst first."""
-    return sorted((x for x in lines if composed(x.translation) != composed(x.reference)), key=lambda x: x.chrf)[:count]
+    return sorted((x for x in lines if x.compared[0] != x.compared[1]), key=lambda x: x.chrf)[:count]
 
 
 def by_length(lines: Sequence[Line], source: str, target: str) -> Table:
@@ -102,14 +111,19 @@ def _scored(
     title: str, unit: str, lines: Sequence[Line], groups: Sequence[int], names: Sequence[str], language: str
 ) -> Table:
     """A row for each group that has sentences."""
-    rows = []
+    rows, cased = [], all(x.cased for x in lines)
     for k, name in enumerate(names):
-        chosen = [x for x, group in zip(lines, groups, strict=True) if group == k]
+        chosen = [x.compared for x, group in zip(lines, groups, strict=True) if group == k]
         if chosen:
-            found = score([x.translation for x in chosen], [x.reference for x in chosen], language)
-            values = [f"{figure.value:.1f}" for figure in (found.bleu, found.chrf, found.exact)]
+            ours, theirs = zip(*chosen, strict=True)
+            found = score(ours, theirs, language)
+            bleu = found.bleu if cased else found.bleu_tokenised
+            values = [f"{figure.value:.1f}" for figure in (bleu, found.chrf, found.exact)]
+            values[0] += MARK * (SHORT in bleu.how)
             rows.append([name, f"{len(chosen):,}", *values])
-    return Table(title, [unit, "sentences", "BLEU", "chrF", "exact (%)"], rows)
+    title += ", in lower case" * (not cased)
+    title += f" ({MARK}: no reference has {ORDER} tokens, {SHORT})" * any(row[2].endswith(MARK) for row in rows)
+    return Table(title, [unit, "sentences", "BLEU" if cased else "BLEU, Moses tokens", "chrF", "exact (%)"], rows)
 
 
 def _splitter(texts: Sequence[str], language: str) -> Callable[[str], list[str]]:

@@ -20,9 +20,10 @@ from toolkit.language_names import same_language
 from toolkit.paired import NAMES, compare
 from toolkit.printed import Table, print_table
 
-__all__ = ["Evaluation", "advise_tokenisation", "evaluation", "mean_of_seeds", "page"]
+__all__ = ["LOWER", "Evaluation", "advise_tokenisation", "evaluation", "mean_of_seeds", "page"]
 
 SHOWN, KEPT = 5, 50  # of the worst sentences: in the terminal, on a page
+LOWER = "what is written is in lower case alone, by --moses of train: only BLEU in lower case judges it"
 STYLE = """main { max-width: 60rem; margin: 0 auto; padding: 1rem }
 dl { margin: 0; padding: .5rem 0; border-bottom: 1px solid var(--line); display: grid; grid-template-columns: 7rem 1fr }
 dt { color: var(--soft) } dd { margin: 0; overflow-wrap: anywhere }
@@ -39,6 +40,7 @@ class Evaluation:
     tables: Sequence[Table] = ()
     worst: Sequence[Line] = field(default=(), repr=False)
     whose: str = ""  # the tables and sentences are, if several systems were judged: ", of seed 1"
+    remark: str = ""  # what a reader of the page has to know of the scores
 
     def tell(self, details: bool = True) -> None:
         """Print it; with ``details`` also the tables, and a few of the worst sentences."""
@@ -61,6 +63,7 @@ def evaluation(
     against: tuple[str, Sequence[str]] | None = None,
     seeds: Mapping[int, Sequence[str]] | None = None,
     cased: bool = True,
+    lower: bool = False,
     details: bool = False,
     words: tuple[Words, Words] | None = None,
 ) -> Evaluation:
@@ -69,8 +72,9 @@ def evaluation(
     against: the name of another system, and its translations. seeds: of a training that was
     repeated the translations by seed, these the first among them, for the mean of their scores.
     cased: False if one of the two systems writes lower case alone, so that they are compared by
-    nothing else. details: also the tables, of which those by the frequency of words need the
-    ``words`` of the training pairs, source and target, and the worst sentences.
+    nothing else. lower: whether this one does; the tables and sentences are then of lower case.
+    details: also the tables, of which those by the frequency of words need the ``words`` of the
+    training pairs, source and target, and the worst sentences.
     """
     references = [reference for _, reference in pairs]
     source, target = languages
@@ -85,12 +89,12 @@ def evaluation(
         compared = mean_of_seeds(seeds, references, target) if seeds else None
     if not details:
         return Evaluation(title, scores, compared)
-    lines = lines_of(pairs, translations)
+    lines = lines_of(pairs, translations, cased=not lower)
     tables = [by_length(lines, source, target)]
     if words:
         tables += [by_rarest_word(lines, words[0], target), words_found(lines, words[1])]
     tables = [replace(table, title=table.title + whose) for table in tables]
-    return Evaluation(title, scores, compared, tables, worst(lines, KEPT), whose)
+    return Evaluation(title, scores, compared, tables, worst(lines, KEPT), whose, LOWER if lower else "")
 
 
 def mean_of_seeds(seeds: Mapping[int, Sequence[str]], references: Sequence[str], language: str) -> Table:
@@ -116,7 +120,8 @@ def page(evaluations: Sequence[Evaluation], title: str) -> bytes:
 
 def _section(evaluation: Evaluation) -> Iterator[str]:
     yield f"<h2>{escape(evaluation.title)}</h2>"
-    yield "".join(f"<div>{escape(line)}</div>" for line in str(evaluation.scores).splitlines())
+    lines = [*str(evaluation.scores).splitlines(), *filter(None, [evaluation.remark])]
+    yield "".join(f"<div>{escape(line)}</div>" for line in lines)
     for table in (*([evaluation.compared] if evaluation.compared else []), *evaluation.tables):
         yield f'<h3>{escape(table.title)}</h3>\n<div class="scroll"><table>\n<thead>{_row(table.columns, "th")}</thead>'
         yield from (_row(cells, "td") for cells in table.rows)

@@ -13,7 +13,7 @@ from toolkit.console import UserError, counted
 from toolkit.corpus import Corpus, Pair
 from toolkit.decoding import add_decoding, add_length, check_page, search_of, told
 from toolkit.distilling import Distills
-from toolkit.evaluating import advise_tokenisation, evaluation, page
+from toolkit.evaluating import LOWER, advise_tokenisation, evaluation, page
 from toolkit.files import write_text
 from toolkit.language_names import same_language
 from toolkit.other_data import load_to_test, tell_seen
@@ -114,9 +114,7 @@ class Evaluates(Distills):
             tell_seen(self, run, corpora)
         self.tell_seen_before([run, *compared], corpora)
         if run.settings.moses and (against is None or against.settings.moses):
-            console.note(
-                "what is written is in lower case alone, by --moses of train: only BLEU in lower case judges it"
-            )
+            console.note(LOWER)
         if against:
             self._tell_unlike(run, against, corpora)
         details = options.details or bool(options.page)
@@ -136,7 +134,7 @@ class Evaluates(Distills):
                 for each, its in zip((ours, *theirs), (run, *compared), strict=True):
                     where = f"{its.folder}: {name} sentence" if theirs else f"{name} sentence"
                     written.append(each.translate(sources, where=where, **how))
-                judged: dict[str, Any] = {"details": details, "words": words}
+                judged: dict[str, Any] = {"details": details, "words": words, "lower": ours.lower_case}
                 if against:
                     judged |= {
                         "against": (options.against, written[1]),

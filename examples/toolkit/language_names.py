@@ -11,7 +11,7 @@ import re
 
 from toolkit.reading import composed
 
-__all__ = ["is_language", "same_language", "words_of"]
+__all__ = ["is_language", "language_code", "same_language", "words_of"]
 
 TABLE = """
     af afr Afrikaans | am amh Amharic አማርኛ | ar ara arb Arabic العربية | ast Asturian | az aze Azerbaijani
@@ -55,16 +55,20 @@ def words_of(name: str) -> list[str]:
 
 def is_language(name: str) -> bool:
     """Whether it is the name of a language, or a code such as ``en`` or ``pt-BR``."""
-    return _code(name) in CODES.values()
+    return language_code(name) in CODES.values()
 
 
 def same_language(one: str, other: str) -> bool:
     """Whether both are names of one language. An unknown name equals only itself."""
-    return _code(one) == _code(other)
+    return language_code(one) == language_code(other)
 
 
-def _code(name: str) -> str:
-    """The first code of a language; of other words, the name itself."""
+def language_code(name: str) -> str:
+    """The first code of a language; of other words, the name itself.
+
+    >>> language_code("French"), language_code("fr-CA"), language_code("Klingon")
+    ('fr', 'fr', 'klingon')
+    """
     name = composed(name).strip(" \t\"'").casefold()
     first = re.split("[-_]", name)[0]  # of pt-BR and zh_Hans
     return CODES.get(name) or CODES.get(first if len(first) in (2, 3) else name, name)

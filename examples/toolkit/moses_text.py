@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from toolkit.bleu import moses
 from toolkit.console import require
 from toolkit.corpus import Corpus, Pair
+from toolkit.language_names import language_code
 
 __all__ = ["TextForm", "in_moses_form"]
 
@@ -30,7 +31,7 @@ class TextForm:
 
     @classmethod
     def moses(cls, source: str, target: str) -> TextForm:
-        """Lower-case Moses tokens with blanks between, of two languages by their codes; for people
+        """Lower-case Moses tokens with blanks between, of two languages; for people
         the blanks that no writer makes are taken out again, and all stays in lower case.
         """
         return cls(source=moses(source)).into(target, always=True)
@@ -39,7 +40,7 @@ class TextForm:
         """The same with another target language; texts that are left as they are stay so."""
         if self.target is _as_it_is and not always:
             return self
-        detokenise = require("sacremoses", "train").MosesDetokenizer(lang=language).detokenize
+        detokenise = require("sacremoses", "train").MosesDetokenizer(lang=language_code(language)).detokenize
         return TextForm(self.source, moses(language), lambda text: str(detokenise(text.split(), unescape=False)))
 
 

@@ -1,7 +1,8 @@
 """Whether one system translates better than another: both on the same test set, with the
 probability of such a difference between systems that are equally good.
 
-Koehn, "Statistical significance tests for machine translation evaluation", 2004.
+Riezler and Maxwell, "On some pitfalls in automatic evaluation and significance testing for MT",
+2005.
 """
 
 from __future__ import annotations
@@ -52,10 +53,10 @@ def compare(
     """Compare two systems' translations, of the same sentences in the same order. cased: False if
     one of them writes lower case alone.
 
-    BLEU and chrF by sacrebleu's paired bootstrap, `resamples` times (seed SACREBLEU_SEED of the
-    environment, default: 12345); exact by `sign_test`. No test can call a difference of d sentences
-    rarer than 2^(1 - d), which is how often the d differences would all be in favour of one system
-    by chance: where the bootstrap gives less, it is this.
+    BLEU and chrF by approximate randomisation, `resamples` times (`Measure.chance`; seed
+    SACREBLEU_SEED of the environment, default: 12345); exact by `sign_test`. No test can call a
+    difference of d sentences rarer than 2^(1 - d), which is how often the d differences would all
+    be in favour of one system by chance: where what was drawn gives less, it is this.
 
     Raises ValueError if the numbers differ or are zero.
     """
@@ -65,9 +66,9 @@ def compare(
     ours, theirs, references = ([composed(text) for text in texts] for texts in (ours, theirs, references))
     found, scores = {}, {}
     for name, measure in measures(references, language).items():
-        scores[name], p = measure.drawn([ours, theirs], references)
+        scores[name] = [measure.drawn(texts, references) for texts in (ours, theirs)]
         differing = sum(measure.prepare(a) != measure.prepare(b) for a, b in zip(ours, theirs, strict=True))
-        found[name] = max(p or 0.0, min(1.0, 2.0 ** (1 - differing)))
+        found[name] = max(measure.chance(ours, theirs, references), min(1.0, 2.0 ** (1 - differing)))
     triples = list(zip(ours, theirs, references, strict=True))
     found["exact"] = sign_test(
         sum(a == reference != b for a, b, reference in triples), sum(b == reference != a for a, b, reference in triples)

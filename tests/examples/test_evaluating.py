@@ -56,6 +56,18 @@ def test_many_sentences_decide():
     assert turned.p["exact"] == found.p["exact"] and turned.ours == found.theirs
 
 
+@pytest.mark.parametrize(("losses", "ways"), [(0, 2), (1, 10), (2, 16)])
+def test_the_probability_is_the_share_of_all_exchanges_that_differ_as_much(losses, ways):
+    """Four sentences, alike in length, of which one system or the other has each right: there are
+    16 ways to exchange them.
+    """
+    ours, theirs = spoilt(3)[:10], spoilt(3)[:10]
+    for n in range(4):
+        (theirs if n < losses else ours)[3 * n] = REFERENCES[3 * n]
+    found = compare(ours, theirs, REFERENCES[:10], "en").p
+    assert [found[name] for name in ("bleu", "bleu_tokenised", "chrf")] == pytest.approx([ways / 16] * 3, abs=0.05)
+
+
 def test_where_one_writes_lower_case_alone_capitals_do_not_count():
     proper = [text.title() for text in REFERENCES]
     found = compare(REFERENCES, proper, proper, "en", cased=False)
@@ -108,6 +120,27 @@ def test_scores_by_length():
     assert [row[:2] for row in table.rows] == [["1 to 5", "2"], ["6 to 10", "1"]]
     assert [row[4] for row in table.rows] == ["50.0", "0.0"]
     assert table.rows[1][2] == f"{bleu.score(SAID[2:], [PAIRS[2][1]], 'fr').bleu.value:.1f}"
+
+
+def test_a_group_without_long_references_is_marked():
+    table = by_length(lines_of([*PAIRS, ("a cat", "une chatte")], [*SAID, "une chatte"]), "en", "fr")
+    assert [row[2].endswith("*") for row in table.rows] == [False, False] and "eff" not in table.title
+    table = by_length(lines_of([PAIRS[0], PAIRS[2]], [SAID[0], SAID[2]]), "en", "fr")
+    assert [row[2].endswith("*") for row in table.rows] == [True, False]
+    assert table.title == "by length of the sentence (*: no reference has 4 tokens, eff:yes)"
+
+
+def test_what_is_written_in_lower_case_alone_is_judged_so():
+    pairs = [("A dog sleeps here", "Un chien dort ici"), ("The grey dog sleeps", "Le chien gris dort là")]
+    found = evaluation(
+        "test", pairs, ["un chien dort ici", "le chien gris dort"], ("en", "fr"), lower=True, details=True
+    )
+    assert [line.number for line in found.worst] == [2] and found.worst[0].reference == "Le chien gris dort là"
+    assert found.tables[0].title == "by length of the sentence, in lower case"
+    assert found.tables[0].rows == [
+        ["1 to 5", "2", f"{found.scores.bleu_tokenised.value:.1f}", found.tables[0].rows[0][3], "50.0"]
+    ]
+    assert b"only BLEU in lower case judges it" in page([found], "a run")
 
 
 def test_scores_by_the_rarest_word():

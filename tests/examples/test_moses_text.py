@@ -29,6 +29,15 @@ def test_tokens_for_the_model_and_text_for_people():
     assert plain.into("de") is plain and plain.source("A b.") == "A b."
 
 
+@pytest.mark.parametrize("name", ["French", "fra", "fr-FR", "fr_CA", "Français"])
+def test_a_language_has_its_rules_by_any_of_its_names(name):
+    """Those of English cut and join an elision elsewhere: « l 'homme »."""
+    form, text = TextForm.moses("English", name), FRENCH[0]
+    assert form.target(text) == TextForm.moses("en", "fr").target(text) != moses("en")(text)
+    assert form.back(form.target(text)) == "le chien de l'homme (un petit) n'est pas là."
+    assert score(["Le chien de l'ami"], FRENCH[:1], name) == score(["Le chien de l'ami"], FRENCH[:1], "fr")
+
+
 @pytest.mark.parametrize("language, texts", [("en", ENGLISH), ("fr", FRENCH)])
 def test_what_is_written_for_people_has_the_tokens_that_the_model_wrote(language, texts):
     form, tokens = TextForm.moses("en", language), moses(language)

@@ -208,16 +208,17 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
         self.tell_seen_before([run], loaded)
         data, trained = run.about["data"], Translator(run, device=run.settings.device)
         tests = [
-            (target, name, pairs)
+            (target, name, pairs, corpus)
             for target, corpus in loaded.items()
             for name, pairs in (corpus.tests or {"validation": corpus.validation}).items()
         ]
         shown: list[tuple[str, str]] = []
-        for target, name, pairs in tests:
-            translator, name = into(trained, data, target), name_into(name, data, target)
+        for target, part, pairs, corpus in tests:
+            translator, name = into(trained, data, target), name_into(part, data, target)
             pairs, remark = translator.short_enough(pairs, name)
             sources, references = zip(*pairs, strict=True)
-            translations = translator.translate(sources, where=f"{name} sentence")
+            numbers, one = corpus.numbers(part, pairs)
+            translations = translator.translate(sources, where=f"{name}{one}", numbers=numbers)
             scores = score(translations, references, target)
             print(f"{name}, {counted(len(pairs), 'sentence')}{remark}:\n{scores}")
             examples = list(zip(pairs, translations, strict=True))[: max(1, SHOWN // len(tests))]

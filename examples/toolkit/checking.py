@@ -22,7 +22,7 @@ from toolkit.corpus import Corpus
 from toolkit.distilling import Distills
 from toolkit.moses_text import in_moses_form
 from toolkit.settings import add_options, given_options
-from toolkit.suspicions import KINDS, UNSPACED, Place, Side, find, sides_of
+from toolkit.suspicions import KINDS, UNSPACED, Side, find, sides_of
 from toolkit.targets import Corpora, learn_shared, load_corpora, tagged, targets_of
 from toolkit.teachers import Teachers
 from toolkit.tokenizer import Tokenizer
@@ -90,7 +90,8 @@ def report(corpus: Corpus, source: str, target: str) -> Iterator[str]:
     for kind, places in found.items():
         yield f"{KINDS[kind].said}: {len(places):,}" + ("" if KINDS[kind].left_out else " (kept by --skip-bad)")
         for place in places[:SHOWN]:
-            yield "  " + _example(place, *parts[place.part][place.number - 1])
+            line = corpus.line(*place)
+            yield f"  {place.part}, line {line}: " + " = ".join(map(_shown, parts[place.part][place.number - 1]))
     if not (found or any(unusable.values()) or corpus.notes):
         yield "nothing suspicious"
     elif any(KINDS[kind].left_out for kind in found) or any(unusable.values()):
@@ -100,11 +101,6 @@ def report(corpus: Corpus, source: str, target: str) -> Iterator[str]:
 def _said(side: Side) -> str:
     unit = "characters" if side.script in UNSPACED else "words"
     return f"{side.script}, {side.shortest} to {side.longest} {unit}, half of the texts up to {side.middle}"
-
-
-def _example(place: Place, source: str, target: str) -> str:
-    """Where it is, and both texts."""
-    return f"{place.part} {place.number}: {_shown(source)} = {_shown(target)}"
 
 
 def _shown(text: str) -> str:

@@ -19,9 +19,10 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from toolkit.blank import is_blank, stripped
 from toolkit.column_names import Wanted, find_named, is_line_of_names, known_names
@@ -57,6 +58,21 @@ class Corpus:
     columns: tuple[int, int] | None = field(default=None, compare=False)  # of a file of pairs: which it took, from 0
     languages: tuple[str, str] = field(default=("", ""), compare=False)  # source and target, if it is known
     notes: tuple[str, ...] = field(default=(), compare=False)  # what became of the lines of a file
+    lines: Mapping[str, Sequence[int]] = field(
+        default_factory=dict, compare=False
+    )  # in files, if not 1, 2, ...; by part
+
+    def line(self, part: str, number: int) -> int:
+        """The line in its file of the pair of this number, from 1, of a part."""
+        return self.lines[part][number - 1] if part in self.lines else number
+
+    def numbers(self, part: str, kept: Iterable[Pair]) -> tuple[list[int], str]:
+        """What a person finds the ``kept`` pairs of a part by: the lines in the file, or their
+        numbers; and a word for which of these.
+        """
+        pairs, chosen = {"train": self.train, "validation": self.validation, **self.tests}[part], set(kept)
+        numbers = [self.line(part, n) for n, pair in enumerate(pairs, start=1) if pair in chosen]
+        return numbers, ", line" if part in self.lines else " sentence"
 
 
 def load_parallel(
@@ -100,8 +116,8 @@ def load_parallel(
             read = replace(read, notes=read.notes + copies)
         if whole:
             return read
-        split = split_pairs(path, read.tests["test"], kind.one)
-        return replace(read, train=split.train, validation=split.validation, tests=split.tests)
+        split = split_pairs(path, read.tests["test"], kind.one, read.lines["test"])
+        return replace(read, train=split.train, validation=split.validation, tests=split.tests, lines=split.lines)
     raise UserError(f"{path} does not exist; give a folder of train/val/test files, or a file of tab-separated pairs")
 
 
@@ -122,8 +138,9 @@ def _load_folder(folder: Path, source: str, target: str, skip_blank: bool) -> Co
             raise UserError(f"{folder} {have} for {split} in {source} and {target}; it must hold one of: {wanted}")
         chosen[split] = stems[0]
     chosen |= {stem: stem for stem in _stems(files, source, target) if stem.startswith("test")}
-    splits, blank, notes = _read_splits(files, chosen, source, target, skip_blank)
-    return Corpus(splits.pop("train"), splits.pop("validation"), splits, blank, notes=notes)
+    read = _read_splits(files, chosen, source, target, skip_blank)
+    tests = dict(read.tests)
+    return replace(read, train=tests.pop("train"), validation=tests.pop("validation"), tests=tests)
 
 
 def _load_tests(folder: Path, source: str, target: str, skip_blank: bool) -> Corpus:
@@ -138,8 +155,7 @@ def _load_tests(folder: Path, source: str, target: str, skip_blank: bool) -> Cor
         for names in (("test",), SPLITS["validation"], SPLITS["train"])
         if (found := [stem for stem in stems if stem.startswith(names)])
     )
-    splits, blank, notes = _read_splits(files, dict(zip(chosen, chosen)), source, target, skip_blank)
-    return Corpus([], [], splits, blank, notes=notes)
+    return _read_splits(files, dict(zip(chosen, chosen)), source, target, skip_blank)
 
 
 def _stems(files: dict[tuple[str, str], Path], source: str, target: str) -> list[str]:
@@ -149,8 +165,8 @@ def _stems(files: dict[tuple[str, str], Path], source: str, target: str) -> list
 
 def _read_splits(
     files: dict[tuple[str, str], Path], chosen: dict[str, str], source: str, target: str, skip_blank: bool
-) -> tuple[dict[str, list[Pair]], int, tuple[str, ...]]:
-    """The pairs of splits, given by the stems of their files, how many were left out, and notes."""
+) -> Corpus:
+    """The pairs of splits, given by the stems of their files, all as test sets."""
     read = {name: _read_aligned(files[stem, source], files[stem, target], skip_blank) for name, stem in chosen.items()}
     notes: tuple[str, ...] = ()
     for side, language in enumerate((source, target)):
@@ -167,7 +183,9 @@ def _read_splits(
         name: _filled(list(zip(*read[name], strict=True)), f"{files[stem, source]} and {files[stem, target]}")
         for name, stem in chosen.items()
     }
-    return {name: pairs for name, (pairs, _) in filled.items()}, sum(blank for _, blank in filled.values()), notes
+    lines = {name: numbers for name, (pairs, numbers) in filled.items() if len(pairs) < len(read[name][0])}
+    blank = sum(len(read[name][0]) - len(pairs) for name, (pairs, _) in filled.items())
+    return Corpus([], [], {name: pairs for name, (pairs, _) in filled.items()}, blank, notes=notes, lines=lines)
 
 
 def _list_files(folder: Path) -> dict[tuple[str, str], Path]:
@@ -194,14 +212,14 @@ def _read_aligned(source: Path, target: Path, skip_blank: bool) -> list[list[str
     return [sources, targets]
 
 
-def _filled(pairs: list[Pair], where: str) -> tuple[list[Pair], int]:
-    """The pairs without a blank side, and the number of the others. Raises UserError if nothing is
-    left.
+def _filled(pairs: list[Pair], where: str, lines: Iterable[int] | None = None) -> tuple[list[Pair], list[int]]:
+    """The pairs without a blank side, and their lines, by default from 1. Raises UserError if
+    nothing is left.
     """
-    kept = [pair for pair in pairs if all(pair)]
+    kept = [(pair, line) for pair, line in zip(pairs, lines or range(1, len(pairs) + 1)) if all(pair)]
     if not kept:
         raise UserError(f"{where}: of each pair a side is blank")
-    return kept, len(pairs) - len(kept)
+    return [pair for pair, _ in kept], [line for _, line in kept]
 
 
 @dataclass(frozen=True)
@@ -287,8 +305,10 @@ def _read_pairs(path: Path, kind: Pairs, skip_blank: bool, skip_ragged: bool) ->
             kind.check_side(
                 path, (number for (number, _), pair in zip(rows, pairs, strict=True) if not pair[side]), side
             )
-    pairs, more = _filled(pairs, str(path))
-    return Corpus([], [], {"test": pairs}, len(blank) + more, ragged, columns=(first, second), notes=notes)
+    pairs, lines = _filled(pairs, str(path), [number for number, _ in rows])
+    left_out = len(blank) + len(rows) - len(pairs)
+    kept: dict[str, Any] = {"columns": (first, second), "notes": notes, "lines": {"test": lines}}
+    return Corpus([], [], {"test": pairs}, left_out, ragged, **kept)
 
 
 def _equally_wide(path: Path, rows: list[Row], kind: Pairs, skip: bool) -> tuple[list[Row], int]:
@@ -308,9 +328,9 @@ def _equally_wide(path: Path, rows: list[Row], kind: Pairs, skip: bool) -> tuple
     return kept, len(rows) - len(kept)
 
 
-def split_pairs(path: str | Path, pairs: list[Pair], what: str = "sentence") -> Corpus:
+def split_pairs(path: str | Path, pairs: list[Pair], what: str = "sentence", lines: Sequence[int] = ()) -> Corpus:
     """Hold out the source sentences of the smallest hashes: the same ones wherever they are in the
-    file. Raises UserError if there are too few.
+    file. lines: of the pairs. Raises UserError if there are too few.
     """
     sources = sorted({source for source, _ in pairs}, key=lambda text: hashlib.sha256(text.encode()).digest())
     held_out = min(HELD_OUT_MOST, int(len(sources) * HELD_OUT_SHARE))
@@ -319,9 +339,12 @@ def split_pairs(path: str | Path, pairs: list[Pair], what: str = "sentence") -> 
         raise UserError(
             f"{path} has {counted(len(sources), f'different {what}')}, too few to hold some out; {least} are needed"
         )
-    test, validation = set(sources[:held_out]), set(sources[held_out : 2 * held_out])
-    return Corpus(
-        train=[pair for pair in pairs if pair[0] not in test and pair[0] not in validation],
-        validation=[pair for pair in pairs if pair[0] in validation],
-        tests={"test": [pair for pair in pairs if pair[0] in test]},
-    )
+    part_of = dict.fromkeys(sources, "train") | dict.fromkeys(sources[: 2 * held_out], "validation")
+    part_of |= dict.fromkeys(sources[:held_out], "test")
+    made: dict[str, list[Pair]] = {"train": [], "validation": [], "test": []}
+    places: dict[str, list[int]] = {part: [] for part in made} if lines else {}
+    for n, pair in enumerate(pairs):
+        made[part_of[pair[0]]].append(pair)
+        if lines:
+            places[part_of[pair[0]]].append(lines[n])
+    return Corpus(made["train"], made["validation"], {"test": made["test"]}, lines=places)

@@ -122,19 +122,24 @@ class Evaluates(Distills):
         for target in targets:
             ours, theirs = into(translator, data, target), [other[target] for other in others]
             words = self._words(run, corpora if own else None, target) if details else None
-            for name, pairs in splits[target].items():
-                name = name_into(name, data, target)
+            for part, pairs in splits[target].items():
+                name = name_into(part, data, target)
                 remark = ""
                 for each in (ours, *theirs):
                     pairs, more = each.short_enough(pairs, name)
                     remark += more
                 sources, references = zip(*pairs, strict=True)
                 advise_tokenisation(references, target)
+                numbers, one = corpora[target].numbers(part, pairs)
                 written = []
                 for each, its in zip((ours, *theirs), (run, *compared), strict=True):
-                    where = f"{its.folder}: {name} sentence" if theirs else f"{name} sentence"
-                    written.append(each.translate(sources, where=where, **how))
+                    where = f"{its.folder}: {name}{one}" if theirs else f"{name}{one}"
+                    written.append(each.translate(sources, where=where, numbers=numbers, **how))
                 judged: dict[str, Any] = {"details": details, "words": words, "lower": ours.lower_case}
+                judged |= {
+                    "numbers": numbers,
+                    "numbered": ", numbered as the lines of the file" if "line" in one else "",
+                }
                 if against:
                     judged |= {
                         "against": (options.against, written[1]),
@@ -163,7 +168,7 @@ class Evaluates(Distills):
         if options.split and not options.data:
             raise UserError("--split names a part of --data, which is not given")
         run, translator = self.open_translator(options)
-        splits = {"": list(zip(options.texts[::2], options.texts[1::2]))}
+        splits, corpus = {"": list(zip(options.texts[::2], options.texts[1::2]))}, None
         if options.data:
             only = one_target(run.about["data"], options.to)
             corpus = self.load_whole({**run.about["data"], "path": options.data, "only": only})[only]
@@ -172,7 +177,8 @@ class Evaluates(Distills):
             _tell_left_out(corpus)
             splits = _splits(corpus, False, options.split)
         for name, pairs in splits.items():
-            found = translator.score(pairs, f"{name} pair".strip())
+            numbers, one = corpus.numbers(name, pairs) if corpus else (None, "")
+            found = translator.score(pairs, f"{name}{one}" if "line" in one else f"{name} pair".strip(), numbers)
             for (value, tokens), (source, target) in zip(found, pairs, strict=True):
                 print(f"{value:.4f}\t{tokens}\t{' '.join(source.split())}\t{' '.join(target.split())}")
             total, count = map(sum, zip(*found, strict=True))

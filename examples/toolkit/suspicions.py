@@ -111,14 +111,14 @@ def without(corpus: Corpus) -> Corpus:
     they are: what they give is to be compared. Raises UserError if nothing is left.
     """
     bad = {place for kind, places in find(corpus, told=False).items() if KINDS[kind].left_out for place in places}
-    train = [pair for number, pair in enumerate(corpus.train, start=1) if Place(TRAIN, number) not in bad]
-    validation = [
-        pair for number, pair in enumerate(corpus.validation, start=1) if Place(VALIDATION, number) not in bad
-    ]
+    parts = {TRAIN: corpus.train, VALIDATION: corpus.validation}
+    good = {part: [n for n in range(len(pairs)) if Place(part, n + 1) not in bad] for part, pairs in parts.items()}
+    train, validation = ([pairs[n] for n in good[part]] for part, pairs in parts.items())
     if not (train and validation):
         raise UserError("of the pairs to train or to validate by none is left without suspicion; see what check says")
     dropped = len(corpus.train) + len(corpus.validation) - len(train) - len(validation)
-    return replace(corpus, train=train, validation=validation, bad=dropped)
+    lines = {part: [corpus.line(part, n + 1) for n in kept] for part, kept in good.items()}
+    return replace(corpus, train=train, validation=validation, bad=dropped, lines={**corpus.lines, **lines})
 
 
 def sides_of(pairs: Sequence[Pair]) -> tuple[Side, Side]:

@@ -155,7 +155,10 @@ def _load_tests(folder: Path, source: str, target: str, skip_blank: bool) -> Cor
         for names in (("test",), SPLITS["validation"], SPLITS["train"])
         if (found := [stem for stem in stems if stem.startswith(names)])
     )
-    return _read_splits(files, dict(zip(chosen, chosen)), source, target, skip_blank)
+    read = _read_splits(files, dict(zip(chosen, chosen)), source, target, skip_blank)
+    others = [stem for stem in stems if stem not in chosen]
+    left = f"of {folder} only {' and '.join(chosen)} {'is' if len(chosen) == 1 else 'are'} used, not {' and '.join(others)}"
+    return replace(read, notes=read.notes + ((left,) if others else ()))
 
 
 def _stems(files: dict[tuple[str, str], Path], source: str, target: str) -> list[str]:

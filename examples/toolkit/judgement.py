@@ -9,6 +9,7 @@ from typing import Any
 
 from toolkit import console
 from toolkit.breakdown import Words
+from toolkit.chance import check_seed
 from toolkit.console import UserError, counted
 from toolkit.corpus import Corpus, Pair
 from toolkit.decoding import add_decoding, add_length, check_page, search_of, told
@@ -40,7 +41,7 @@ class Evaluates(Distills):
             "--data",
             type=console.path,
             metavar="PATH",
-            help="other data than the run was trained on, of which all are scored",
+            help="other data than the run was trained on: all pairs of a file, or the tests of a folder (without any: val)",
         )
         made.add_argument("--skip-blank", action="store_true", help="leave out pairs of which a side is blank")
         made.add_argument(
@@ -91,8 +92,9 @@ class Evaluates(Distills):
         add_to(made)
 
     def evaluate(self, options: argparse.Namespace) -> None:
-        """Print the scores of a run on its test sets, or on all of other data."""
+        """Print the scores of a run on its test sets, or on other data."""
         how = search_of(options)
+        check_seed()
         if options.page:
             check_page(options.page, "--page")
         if options.also and options.against:
@@ -172,10 +174,10 @@ class Evaluates(Distills):
         if options.data:
             only = one_target(run.about["data"], options.to)
             corpus = self.load_whole({**run.about["data"], "path": options.data, "only": only})[only]
+            splits = _splits(corpus, False, options.split)
             for line in corpus.notes:
                 console.note(line)
             _tell_left_out(corpus)
-            splits = _splits(corpus, False, options.split)
         for name, pairs in splits.items():
             numbers, one = corpus.numbers(name, pairs) if corpus else (None, "")
             found = translator.score(pairs, f"{name}{one}" if "line" in one else f"{name} pair".strip(), numbers)

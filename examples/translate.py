@@ -161,6 +161,9 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
         only = data.get("only")
         return load_corpora(**_arguments(data), targets=[only] if only else targets_of(data), whole=True)
 
+    def notes(self, loaded: Corpora) -> list[str]:
+        return list(dict.fromkeys(note for corpus in loaded.values() for note in corpus.notes))
+
     def tested(self, loaded: Corpora) -> list[str]:
         return [source for corpus in loaded.values() for pairs in corpus.tests.values() for source, _ in pairs]
 
@@ -205,16 +208,17 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
         self.tell_seen_before([run], loaded)
         data, trained = run.about["data"], Translator(run, device=run.settings.device)
         tests = [
-            (target, name, pairs)
+            (target, name, pairs, corpus)
             for target, corpus in loaded.items()
             for name, pairs in (corpus.tests or {"validation": corpus.validation}).items()
         ]
         shown: list[tuple[str, str]] = []
-        for target, name, pairs in tests:
-            translator, name = into(trained, data, target), name_into(name, data, target)
+        for target, part, pairs, corpus in tests:
+            translator, name = into(trained, data, target), name_into(part, data, target)
             pairs, remark = translator.short_enough(pairs, name)
             sources, references = zip(*pairs, strict=True)
-            translations = translator.translate(sources, where=f"{name} sentence")
+            numbers, one = corpus.numbers(part, pairs)
+            translations = translator.translate(sources, where=f"{name}{one}", numbers=numbers)
             scores = score(translations, references, target)
             print(f"{name}, {counted(len(pairs), 'sentence')}{remark}:\n{scores}")
             examples = list(zip(pairs, translations, strict=True))[: max(1, SHOWN // len(tests))]

@@ -25,7 +25,7 @@ MARK = "*"  # behind BLEU of a group that is not computed as that of the others
 class Line:
     """A sentence with its reference and its translation, and what chrF says of this one (%)."""
 
-    number: int  # in the test set, from 1
+    number: int  # of the pair, as a person finds it
     source: str
     reference: str
     translation: str
@@ -57,12 +57,16 @@ class Words:
         return _place(self.counts[word], COUNTS)
 
 
-def lines_of(pairs: Sequence[Pair], translations: Sequence[str], cased: bool = True) -> list[Line]:
-    """Each sentence by itself. cased: False for a system that writes lower case alone."""
+def lines_of(
+    pairs: Sequence[Pair], translations: Sequence[str], cased: bool = True, numbers: Sequence[int] | None = None
+) -> list[Line]:
+    """Each sentence by itself. cased: False for a system that writes lower case alone. numbers:
+    default: from 1.
+    """
     chrf = require("sacrebleu.metrics", "train").CHRF()
     lines = [
         Line(n, source, reference, ours, 0.0, cased)
-        for n, ((source, reference), ours) in enumerate(zip(pairs, translations, strict=True), start=1)
+        for n, (source, reference), ours in zip(numbers or range(1, len(pairs) + 1), pairs, translations, strict=True)
     ]
     return [replace(x, chrf=chrf.sentence_score(x.compared[0], [x.compared[1]]).score) for x in lines]
 

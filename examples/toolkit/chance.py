@@ -6,13 +6,15 @@ Letters: N items, R resamples.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
 
+from toolkit.console import UserError
 from toolkit.samples import random_words
 
-__all__ = ["mean_interval", "student_interval"]
+__all__ = ["check_seed", "mean_interval", "student_interval"]
 
 RESAMPLES = 2000
 SHARE = 0.95
@@ -22,6 +24,20 @@ STUDENT = (
     12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281, 2.2010, 2.1788, 2.1604, 2.1448, 2.1314,
     2.1199, 2.1098, 2.1009, 2.0930, 2.0860, 2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484, 2.0452, 2.0423,
 )  # fmt: skip
+
+
+SEED = "SACREBLEU_SEED"  # of the environment: what sacrebleu draws test sets anew by
+
+
+def check_seed() -> None:
+    """Raise UserError if sacrebleu cannot read its seed, before all is translated."""
+    given = os.environ.get(SEED, "none")
+    try:
+        fits = given.lower() == "none" or int(given) >= 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise UserError(f"the environment has {SEED}={given}; it must be a whole number from 0, or none, or not be set")
 
 
 def mean_interval(differences: np.ndarray, seed: int = 0) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from toolkit.corpus import Corpus
 from toolkit.distilling import Distills
 from toolkit.moses_text import in_moses_form
 from toolkit.settings import add_options, given_options
-from toolkit.suspicions import KINDS, UNSPACED, Place, Side, find, sides_of
+from toolkit.suspicions import KINDS, UNSPACED, Side, find, sides_of
 from toolkit.targets import Corpora, learn_shared, load_corpora, tagged, targets_of
 from toolkit.teachers import Teachers
 from toolkit.tokenizer import Tokenizer
@@ -73,22 +73,26 @@ def report(corpus: Corpus, source: str, target: str) -> Iterator[str]:
     tests = "".join(f", {len(pairs):,} in {name}" for name, pairs in corpus.tests.items())
     yield f"{counted(len(corpus.train), 'pair')} to train on, {len(corpus.validation):,} to validate by{tests}"
     columns = corpus.columns or (None, None)
-    for name, column, side in zip((source, target), columns, sides_of(corpus.train), strict=True):
-        yield f"  {name}: " + (f"column {column + 1}, " if column is not None else "") + _said(side)
+    first = corpus.train[0]
+    for name, column, side, text in zip((source, target), columns, sides_of(corpus.train), first, strict=True):
+        where = f"column {column + 1}, " if column is not None else ""
+        yield f"  {name}: {where}{_said(side)}; such as: {_shown(text)}"
     parts = {"train": corpus.train, "validation": corpus.validation, **corpus.tests}
     found = find(corpus)
     unusable = {
         "lines with more or fewer columns than the others": corpus.ragged,
         "pairs with a blank side": corpus.blank,
     }
+    yield from corpus.notes
     for said, count in unusable.items():
         if count:
             yield f"{said}: {count:,}; not used"
     for kind, places in found.items():
         yield f"{KINDS[kind].said}: {len(places):,}" + ("" if KINDS[kind].left_out else " (kept by --skip-bad)")
         for place in places[:SHOWN]:
-            yield "  " + _example(place, *parts[place.part][place.number - 1])
-    if not (found or any(unusable.values())):
+            line = corpus.line(*place)
+            yield f"  {place.part}, line {line}: " + " = ".join(map(_shown, parts[place.part][place.number - 1]))
+    if not (found or any(unusable.values()) or corpus.notes):
         yield "nothing suspicious"
     elif any(KINDS[kind].left_out for kind in found) or any(unusable.values()):
         yield "train --skip-bad leaves these out of training and validation; of the tests, what cannot be used"
@@ -99,11 +103,10 @@ def _said(side: Side) -> str:
     return f"{side.script}, {side.shortest} to {side.longest} {unit}, half of the texts up to {side.middle}"
 
 
-def _example(place: Place, source: str, target: str) -> str:
-    """Where it is, and both texts, as Python writes what cannot be printed."""
-    texts = [text if text.isprintable() else repr(text)[1:-1] for text in (source, target)]
-    cut = [text if len(text) <= WIDE else text[: WIDE - 3] + "..." for text in texts]
-    return f"{place.part} {place.number}: {' = '.join(cut)}"
+def _shown(text: str) -> str:
+    """The beginning of a text, as Python writes what cannot be printed."""
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= WIDE else text[: WIDE - 3] + "..."
 
 
 # --- time and memory ------------------------------------------------------------------------------

@@ -19,16 +19,18 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from toolkit.blank import is_blank, stripped
-from toolkit.column_names import Wanted, find_named, is_line_of_names, known_names
-from toolkit.columns import find_pair
+from toolkit.column_names import Wanted
 from toolkit.console import UserError, counted
 from toolkit.copies import copies_note
+from toolkit.quoting import in_quotes, quotes_note, read_quoted, unquoted
 from toolkit.reading import check_filled, composed, lines_of, read_lines, read_text
+from toolkit.two_sides import Pairs
 
 __all__ = ["Corpus", "Pair", "load_parallel", "split_pairs"]
 
@@ -37,7 +39,6 @@ Row = tuple[int, list[str]]  # the number of a line, and its cells
 
 SPLITS = {"train": ("train",), "validation": ("val", "valid", "dev")}  # a split, and the names of its files
 FILE = re.compile(r"(?P<stem>train|val|valid|dev|test[^.]*)\.(?P<language>[^.]+)(\.(gz|bz2|xz))?")
-CURE = "write it, or remove the line"
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.05, 1000  # sentences of a file of pairs that go to validation, and as many to test
 
 
@@ -56,6 +57,21 @@ class Corpus:
     columns: tuple[int, int] | None = field(default=None, compare=False)  # of a file of pairs: which it took, from 0
     languages: tuple[str, str] = field(default=("", ""), compare=False)  # source and target, if it is known
     notes: tuple[str, ...] = field(default=(), compare=False)  # what became of the lines of a file
+    lines: Mapping[str, Sequence[int]] = field(
+        default_factory=dict, compare=False
+    )  # in files, if not 1, 2, ...; by part
+
+    def line(self, part: str, number: int) -> int:
+        """The line in its file of the pair of this number, from 1, of a part."""
+        return self.lines[part][number - 1] if part in self.lines else number
+
+    def numbers(self, part: str, kept: Iterable[Pair]) -> tuple[list[int], str]:
+        """What a person finds the ``kept`` pairs of a part by: the lines in the file, or their
+        numbers; and a word for which of these.
+        """
+        pairs, chosen = {"train": self.train, "validation": self.validation, **self.tests}[part], set(kept)
+        numbers = [self.line(part, n) for n, pair in enumerate(pairs, start=1) if pair in chosen]
+        return numbers, ", line" if part in self.lines else " sentence"
 
 
 def load_parallel(
@@ -99,8 +115,8 @@ def load_parallel(
             read = replace(read, notes=read.notes + copies)
         if whole:
             return read
-        split = split_pairs(path, read.tests["test"], kind.one)
-        return replace(read, train=split.train, validation=split.validation, tests=split.tests)
+        split = split_pairs(path, read.tests["test"], kind.one, read.lines["test"])
+        return replace(read, train=split.train, validation=split.validation, tests=split.tests, lines=split.lines)
     raise UserError(f"{path} does not exist; give a folder of train/val/test files, or a file of tab-separated pairs")
 
 
@@ -121,8 +137,9 @@ def _load_folder(folder: Path, source: str, target: str, skip_blank: bool) -> Co
             raise UserError(f"{folder} {have} for {split} in {source} and {target}; it must hold one of: {wanted}")
         chosen[split] = stems[0]
     chosen |= {stem: stem for stem in _stems(files, source, target) if stem.startswith("test")}
-    splits, blank = _read_splits(files, chosen, source, target, skip_blank)
-    return Corpus(splits.pop("train"), splits.pop("validation"), splits, blank)
+    read = _read_splits(files, chosen, source, target, skip_blank)
+    tests = dict(read.tests)
+    return replace(read, train=tests.pop("train"), validation=tests.pop("validation"), tests=tests)
 
 
 def _load_tests(folder: Path, source: str, target: str, skip_blank: bool) -> Corpus:
@@ -137,8 +154,10 @@ def _load_tests(folder: Path, source: str, target: str, skip_blank: bool) -> Cor
         for names in (("test",), SPLITS["validation"], SPLITS["train"])
         if (found := [stem for stem in stems if stem.startswith(names)])
     )
-    splits, blank = _read_splits(files, dict(zip(chosen, chosen)), source, target, skip_blank)
-    return Corpus([], [], splits, blank)
+    read = _read_splits(files, dict(zip(chosen, chosen)), source, target, skip_blank)
+    others = [stem for stem in stems if stem not in chosen]
+    left = f"of {folder} only {' and '.join(chosen)} {'is' if len(chosen) == 1 else 'are'} used, not {' and '.join(others)}"
+    return replace(read, notes=read.notes + ((left,) if others else ()))
 
 
 def _stems(files: dict[tuple[str, str], Path], source: str, target: str) -> list[str]:
@@ -148,10 +167,27 @@ def _stems(files: dict[tuple[str, str], Path], source: str, target: str) -> list
 
 def _read_splits(
     files: dict[tuple[str, str], Path], chosen: dict[str, str], source: str, target: str, skip_blank: bool
-) -> tuple[dict[str, list[Pair]], int]:
-    """The pairs of splits, given by the stems of their files, and how many were left out."""
+) -> Corpus:
+    """The pairs of splits, given by the stems of their files, all as test sets."""
     read = {name: _read_aligned(files[stem, source], files[stem, target], skip_blank) for name, stem in chosen.items()}
-    return {name: pairs for name, (pairs, _) in read.items()}, sum(blank for _, blank in read.values())
+    notes: tuple[str, ...] = ()
+    for side, language in enumerate((source, target)):
+        texts, quoted, certain = read_quoted([text for sides in read.values() for text in sides[side]])
+        for name, stem in chosen.items():
+            count = len(read[name][side])
+            own, path = [n for n in quoted if n < count], files[stem, language]
+            notes += quotes_note(str(path), "line", len(own), own[0] + 1 if own else 0, certain)
+            read[name][side], texts = texts[:count], texts[count:]
+            quoted = [n - count for n in quoted if n >= count]
+            if not skip_blank:
+                check_filled(str(path), (n for n, text in enumerate(read[name][side], start=1) if not text))
+    filled = {
+        name: _filled(list(zip(*read[name], strict=True)), f"{files[stem, source]} and {files[stem, target]}")
+        for name, stem in chosen.items()
+    }
+    lines = {name: numbers for name, (pairs, numbers) in filled.items() if len(pairs) < len(read[name][0])}
+    blank = sum(len(read[name][0]) - len(pairs) for name, (pairs, _) in filled.items())
+    return Corpus([], [], {name: pairs for name, (pairs, _) in filled.items()}, blank, notes=notes, lines=lines)
 
 
 def _list_files(folder: Path) -> dict[tuple[str, str], Path]:
@@ -167,79 +203,25 @@ def _list_files(folder: Path) -> dict[tuple[str, str], Path]:
     return files
 
 
-def _read_aligned(source: Path, target: Path, skip_blank: bool) -> tuple[list[Pair], int]:
+def _read_aligned(source: Path, target: Path, skip_blank: bool) -> list[list[str]]:
+    """The lines of both files, equally many."""
     sources, targets = (read_lines(path, keep_blank=skip_blank) for path in (source, target))
     if len(sources) != len(targets):
         raise UserError(
             f"{source} has {counted(len(sources), 'line')} and {target} has {len(targets):,}; line n of one must"
             " belong to line n of the other"
         )
-    return _filled(list(zip(sources, targets, strict=True)), f"{source} and {target}")
+    return [sources, targets]
 
 
-def _filled(pairs: list[Pair], where: str) -> tuple[list[Pair], int]:
-    """The pairs without a blank side, and the number of the others. Raises UserError if nothing is
-    left.
+def _filled(pairs: list[Pair], where: str, lines: Iterable[int] | None = None) -> tuple[list[Pair], list[int]]:
+    """The pairs without a blank side, and their lines, by default from 1. Raises UserError if
+    nothing is left.
     """
-    kept = [pair for pair in pairs if all(pair)]
+    kept = [(pair, line) for pair, line in zip(pairs, lines or range(1, len(pairs) + 1)) if all(pair)]
     if not kept:
         raise UserError(f"{where}: of each pair a side is blank")
-    return kept, len(pairs) - len(kept)
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """What the two sides of pairs are called in the file and in errors: two languages, or two kinds
-    of text.
-    """
-
-    source: str
-    target: str
-    names: Wanted | None = None  # None: languages
-
-    @property
-    def languages(self) -> bool:
-        """Whether the two sides are languages."""
-        return self.names is None
-
-    @property
-    def one(self) -> str:
-        """What there are pairs of."""
-        return "sentence" if self.languages else self.source
-
-    @property
-    def line(self) -> str:
-        """A line without names for its columns."""
-        return "sentence<TAB>translation" if self.languages else f"{self.source}<TAB>{self.target}"
-
-    def check_side(self, path: Path, numbers: Iterable[int], side: int) -> None:
-        """Raise UserError for the numbers of lines with a blank side, 0 or 1."""
-        if self.languages:
-            check_filled(str(path), numbers, f"empty on the {('source', 'target')[side]} side")
-        else:
-            check_filled(str(path), numbers, f"without {('a', 'its')[side]} {(self.source, self.target)[side]}", CURE)
-
-    def columns(self, rows: list[list[str]], path: str, line: int) -> tuple[tuple[int, int], bool, tuple[str, ...]]:
-        """The columns of both sides, whether the first row names them, and notes on that. ``line``
-        is its number. Raises UserError if that cannot be told.
-        """
-        if self.names is None:
-            return *find_pair(rows, self.source, self.target, path, line), ()
-        where = f"{path} line {line}"
-        first = [cell if cell not in {row[n] for row in rows[1:2]} else "" for n, cell in enumerate(rows[0])]
-        named = find_named(first, self.names, where)
-        if named:
-            return (named[0], named[1]), True, ()
-        if len(first) != 2:
-            raise UserError(
-                f"{where} has {counted(len(first), 'column')} separated by tabs; it must be {self.line} (or begin with a line"
-                f" of names, such as: id<TAB>{self.line}; known are names of {known_names(self.names)})"
-            )
-        if not is_line_of_names(rows, 0):
-            return (0, 1), False, ()
-        shown = ": ".join(map(stripped, rows[0]))
-        told = f"{where}, {shown}, is taken for names of the columns; almost all other lines are far longer"
-        return (0, 1), True, (told,)
+    return [pair for pair, _ in kept], [line for _, line in kept]
 
 
 def _read_pairs(path: Path, kind: Pairs, skip_blank: bool, skip_ragged: bool) -> Corpus:
@@ -253,19 +235,27 @@ def _read_pairs(path: Path, kind: Pairs, skip_blank: bool, skip_ragged: bool) ->
         raise UserError(f"{path} holds no {kind.one}")
     rows, ragged = _equally_wide(path, rows, kind, skip_ragged)
     (first, second), header, notes = kind.columns([row for _, row in rows], str(path), rows[0][0])
-    if header and any(map(_in_quotes, rows[0][1])):  # as programs of tables write
-        rows = [(number, [_unquoted(cell) for cell in row]) for number, row in rows]
+    all_quoted = header and any(map(in_quotes, rows[0][1]))
     rows = rows[1:] if header else rows
     if not rows:
         raise UserError(f"{path} holds no {kind.one}, only a line of names")
-    pairs = [(stripped(row[first]), stripped(row[second])) for _, row in rows]
+    cells = [stripped(row[column]) for _, row in rows for column in (first, second)]
+    if all_quoted:
+        quoted, read = [n for n, cell in enumerate(cells) if in_quotes(cell)], True
+        cells = list(map(unquoted, cells))
+    else:
+        cells, quoted, read = read_quoted(cells)
+    notes += quotes_note(str(path), "cell", len(quoted), rows[quoted[0] // 2][0] if quoted else 0, read)
+    pairs = list(zip(cells[::2], cells[1::2], strict=True))
     if not skip_blank:
         for side in (0, 1):
             kind.check_side(
                 path, (number for (number, _), pair in zip(rows, pairs, strict=True) if not pair[side]), side
             )
-    pairs, more = _filled(pairs, str(path))
-    return Corpus([], [], {"test": pairs}, len(blank) + more, ragged, columns=(first, second), notes=notes)
+    pairs, lines = _filled(pairs, str(path), [number for number, _ in rows])
+    left_out = len(blank) + len(rows) - len(pairs)
+    kept: dict[str, Any] = {"columns": (first, second), "notes": notes, "lines": {"test": lines}}
+    return Corpus([], [], {"test": pairs}, left_out, ragged, **kept)
 
 
 def _equally_wide(path: Path, rows: list[Row], kind: Pairs, skip: bool) -> tuple[list[Row], int]:
@@ -285,18 +275,9 @@ def _equally_wide(path: Path, rows: list[Row], kind: Pairs, skip: bool) -> tuple
     return kept, len(rows) - len(kept)
 
 
-def _in_quotes(cell: str) -> bool:
-    return len(cell) > 1 and cell[0] == cell[-1] == '"'
-
-
-def _unquoted(cell: str) -> str:
-    """The cell without quotes around it, and with one for two inside."""
-    return cell[1:-1].replace('""', '"') if _in_quotes(cell) else cell
-
-
-def split_pairs(path: str | Path, pairs: list[Pair], what: str = "sentence") -> Corpus:
+def split_pairs(path: str | Path, pairs: list[Pair], what: str = "sentence", lines: Sequence[int] = ()) -> Corpus:
     """Hold out the source sentences of the smallest hashes: the same ones wherever they are in the
-    file. Raises UserError if there are too few.
+    file. lines: of the pairs. Raises UserError if there are too few.
     """
     sources = sorted({source for source, _ in pairs}, key=lambda text: hashlib.sha256(text.encode()).digest())
     held_out = min(HELD_OUT_MOST, int(len(sources) * HELD_OUT_SHARE))
@@ -305,9 +286,12 @@ def split_pairs(path: str | Path, pairs: list[Pair], what: str = "sentence") -> 
         raise UserError(
             f"{path} has {counted(len(sources), f'different {what}')}, too few to hold some out; {least} are needed"
         )
-    test, validation = set(sources[:held_out]), set(sources[held_out : 2 * held_out])
-    return Corpus(
-        train=[pair for pair in pairs if pair[0] not in test and pair[0] not in validation],
-        validation=[pair for pair in pairs if pair[0] in validation],
-        tests={"test": [pair for pair in pairs if pair[0] in test]},
-    )
+    part_of = dict.fromkeys(sources, "train") | dict.fromkeys(sources[: 2 * held_out], "validation")
+    part_of |= dict.fromkeys(sources[:held_out], "test")
+    made: dict[str, list[Pair]] = {"train": [], "validation": [], "test": []}
+    places: dict[str, list[int]] = {part: [] for part in made} if lines else {}
+    for n, pair in enumerate(pairs):
+        made[part_of[pair[0]]].append(pair)
+        if lines:
+            places[part_of[pair[0]]].append(lines[n])
+    return Corpus(made["train"], made["validation"], {"test": made["test"]}, lines=places)

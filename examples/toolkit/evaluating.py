@@ -65,6 +65,8 @@ def evaluation(
     cased: bool = True,
     lower: bool = False,
     details: bool = False,
+    numbers: Sequence[int] | None = None,
+    numbered: str = "",
     words: tuple[Words, Words] | None = None,
 ) -> Evaluation:
     """Judge the translations of test pairs from the first of ``languages`` into the second.
@@ -74,7 +76,8 @@ def evaluation(
     cased: False if one of the two systems writes lower case alone, so that they are compared by
     nothing else. lower: whether this one does; the tables and sentences are then of lower case.
     details: also the tables, of which those by the frequency of words need the ``words`` of the
-    training pairs, source and target, and the worst sentences.
+    training pairs, source and target, and the worst sentences; these with their ``numbers``
+    (default: from 1), and a word on what they count, ``numbered``.
     """
     references = [reference for _, reference in pairs]
     source, target = languages
@@ -89,12 +92,12 @@ def evaluation(
         compared = mean_of_seeds(seeds, references, target) if seeds else None
     if not details:
         return Evaluation(title, scores, compared)
-    lines = lines_of(pairs, translations, cased=not lower)
+    lines = lines_of(pairs, translations, cased=not lower, numbers=numbers)
     tables = [by_length(lines, source, target)]
     if words:
         tables += [by_rarest_word(lines, words[0], target), words_found(lines, words[1])]
     tables = [replace(table, title=table.title + whose) for table in tables]
-    return Evaluation(title, scores, compared, tables, worst(lines, KEPT), whose, LOWER if lower else "")
+    return Evaluation(title, scores, compared, tables, worst(lines, KEPT), whose + numbered, LOWER if lower else "")
 
 
 def mean_of_seeds(seeds: Mapping[int, Sequence[str]], references: Sequence[str], language: str) -> Table:

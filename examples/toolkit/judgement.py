@@ -9,6 +9,7 @@ from typing import Any
 
 from toolkit import console
 from toolkit.breakdown import Words
+from toolkit.chance import check_seed
 from toolkit.console import UserError, counted
 from toolkit.corpus import Corpus, Pair
 from toolkit.decoding import add_decoding, add_length, check_page, search_of, told
@@ -40,7 +41,7 @@ class Evaluates(Distills):
             "--data",
             type=console.path,
             metavar="PATH",
-            help="other data than the run was trained on, of which all are scored",
+            help="other data than the run was trained on: all pairs of a file, or the tests of a folder (without any: val)",
         )
         made.add_argument("--skip-blank", action="store_true", help="leave out pairs of which a side is blank")
         made.add_argument(
@@ -91,8 +92,9 @@ class Evaluates(Distills):
         add_to(made)
 
     def evaluate(self, options: argparse.Namespace) -> None:
-        """Print the scores of a run on its test sets, or on all of other data."""
+        """Print the scores of a run on its test sets, or on other data."""
         how = search_of(options)
+        check_seed()
         if options.page:
             check_page(options.page, "--page")
         if options.also and options.against:
@@ -122,19 +124,24 @@ class Evaluates(Distills):
         for target in targets:
             ours, theirs = into(translator, data, target), [other[target] for other in others]
             words = self._words(run, corpora if own else None, target) if details else None
-            for name, pairs in splits[target].items():
-                name = name_into(name, data, target)
+            for part, pairs in splits[target].items():
+                name = name_into(part, data, target)
                 remark = ""
                 for each in (ours, *theirs):
                     pairs, more = each.short_enough(pairs, name)
                     remark += more
                 sources, references = zip(*pairs, strict=True)
                 advise_tokenisation(references, target)
+                numbers, one = corpora[target].numbers(part, pairs)
                 written = []
                 for each, its in zip((ours, *theirs), (run, *compared), strict=True):
-                    where = f"{its.folder}: {name} sentence" if theirs else f"{name} sentence"
-                    written.append(each.translate(sources, where=where, **how))
+                    where = f"{its.folder}: {name}{one}" if theirs else f"{name}{one}"
+                    written.append(each.translate(sources, where=where, numbers=numbers, **how))
                 judged: dict[str, Any] = {"details": details, "words": words, "lower": ours.lower_case}
+                judged |= {
+                    "numbers": numbers,
+                    "numbered": ", numbered as the lines of the file" if "line" in one else "",
+                }
                 if against:
                     judged |= {
                         "against": (options.against, written[1]),
@@ -163,14 +170,17 @@ class Evaluates(Distills):
         if options.split and not options.data:
             raise UserError("--split names a part of --data, which is not given")
         run, translator = self.open_translator(options)
-        splits = {"": list(zip(options.texts[::2], options.texts[1::2]))}
+        splits, corpus = {"": list(zip(options.texts[::2], options.texts[1::2]))}, None
         if options.data:
             only = one_target(run.about["data"], options.to)
             corpus = self.load_whole({**run.about["data"], "path": options.data, "only": only})[only]
-            _tell_left_out(corpus)
             splits = _splits(corpus, False, options.split)
+            for line in corpus.notes:
+                console.note(line)
+            _tell_left_out(corpus)
         for name, pairs in splits.items():
-            found = translator.score(pairs, f"{name} pair".strip())
+            numbers, one = corpus.numbers(name, pairs) if corpus else (None, "")
+            found = translator.score(pairs, f"{name}{one}" if "line" in one else f"{name} pair".strip(), numbers)
             for (value, tokens), (source, target) in zip(found, pairs, strict=True):
                 print(f"{value:.4f}\t{tokens}\t{' '.join(source.split())}\t{' '.join(target.split())}")
             total, count = map(sum, zip(*found, strict=True))

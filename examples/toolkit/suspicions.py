@@ -11,7 +11,7 @@ import math
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -26,8 +26,9 @@ TRAIN, VALIDATION = "train", "validation"
 LONG = 1000  # characters of a side that is no sentence any more
 APART = 3.0  # times the usual ratio of lengths from which on a pair is suspicious
 SPREAD = 6.0  # and so many times the usual distance from it
+FAR = 3.0  # times as often on the other side as on its own that a word is of the other language
 SHORT = 5  # characters added to each length, so that short sentences may differ more
-WORDS = 3  # from which on a translation that equals its sentence is suspicious
+WORDS, CHARACTERS = 3, 5  # from which on a translation that equals its sentence is suspicious; of an unspaced script
 LETTERS = 4  # of another script from which on a text is suspicious
 
 CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f"
@@ -53,10 +54,19 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "repeated": Kind("pairs that training has already", True),
+    "repeated": Kind("pairs that their part has already", True),
     "leak": Kind("training sentences that are validated or tested by", True),
+    "case": Kind("training sentences that are validated or tested by in another case", True),
+    "shared": Kind("sentences to validate or to test by that another test set has too, in any case", True),
     "several": Kind("sentences of training with more than one translation", False),
-    "copied": Kind(f"translations that are the sentence itself, of {WORDS} words or more", True),
+    "copied": Kind(
+        f"translations that are the sentence itself, of {WORDS} words or more, or {CHARACTERS} characters without blanks",
+        True,
+    ),
+    "swapped": Kind(
+        f"pairs of which a side has {WORDS} words or more that are far more common on the other side, and none of its own",
+        False,
+    ),
     "long": Kind(f"pairs with a side of more than {LONG:,} characters", True),
     "ratio": Kind("pairs of which one side is far too long for the other", True),
     "broken": Kind("pairs with broken characters: control, replacement, UTF-8 read as something else", True),
@@ -78,13 +88,15 @@ class Side:
     longest: int
 
 
-def find(corpus: Corpus) -> dict[str, list[Place]]:
+def find(corpus: Corpus, told: bool = True) -> dict[str, list[Place]]:
     """The suspicious pairs of each kind of `KINDS`, in the order of the corpus; a kind without any
-    is left out.
+    is left out. told: also look for what is slow to find and only told.
     """
     parts = {TRAIN: corpus.train, VALIDATION: corpus.validation, **corpus.tests}
     found: dict[str, list[Place]] = defaultdict(list)
-    _compare_pairs(corpus, found)
+    _compare_pairs(parts, found)
+    if told:
+        found["swapped"] = list(_find_swapped(parts))
     scripts = [_usual_script([pair[side] for pair in corpus.train]) for side in (0, 1)]
     usual, allowed = _usual_ratio(corpus.train)
     for part, pairs in parts.items():
@@ -98,15 +110,15 @@ def without(corpus: Corpus) -> Corpus:
     """The corpus without the pairs that `find` names and `KINDS` leaves out. Test sets are kept as
     they are: what they give is to be compared. Raises UserError if nothing is left.
     """
-    bad = {place for kind, places in find(corpus).items() if KINDS[kind].left_out for place in places}
-    train = [pair for number, pair in enumerate(corpus.train, start=1) if Place(TRAIN, number) not in bad]
-    validation = [
-        pair for number, pair in enumerate(corpus.validation, start=1) if Place(VALIDATION, number) not in bad
-    ]
+    bad = {place for kind, places in find(corpus, told=False).items() if KINDS[kind].left_out for place in places}
+    parts = {TRAIN: corpus.train, VALIDATION: corpus.validation}
+    good = {part: [n for n in range(len(pairs)) if Place(part, n + 1) not in bad] for part, pairs in parts.items()}
+    train, validation = ([pairs[n] for n in good[part]] for part, pairs in parts.items())
     if not (train and validation):
         raise UserError("of the pairs to train or to validate by none is left without suspicion; see what check says")
     dropped = len(corpus.train) + len(corpus.validation) - len(train) - len(validation)
-    return replace(corpus, train=train, validation=validation, bad=dropped)
+    lines = {part: [corpus.line(part, n + 1) for n in kept] for part, kept in good.items()}
+    return replace(corpus, train=train, validation=validation, bad=dropped, lines={**corpus.lines, **lines})
 
 
 def sides_of(pairs: Sequence[Pair]) -> tuple[Side, Side]:
@@ -123,21 +135,65 @@ def sides_of(pairs: Sequence[Pair]) -> tuple[Side, Side]:
 # --- rules of several pairs -----------------------------------------------------------------------
 
 
-def _compare_pairs(corpus: Corpus, found: dict[str, list[Place]]) -> None:
+def _compare_pairs(parts: Mapping[str, Sequence[Pair]], found: dict[str, list[Place]]) -> None:
     """What is suspicious of pairs beside others."""
-    held_out = {source for pairs in (corpus.validation, *corpus.tests.values()) for source, _ in pairs}
-    seen: set[Pair] = set()
+    held_out = {part: {source for source, _ in pairs} for part, pairs in parts.items() if part != TRAIN}
+    exact = set().union(*held_out.values())
+    alike = {_alike(source) for source in exact}
     translations: dict[str, str] = {}
-    for number, pair in enumerate(corpus.train, start=1):
-        place = Place(TRAIN, number)
-        if pair in seen:
-            found["repeated"].append(place)
-            continue
-        seen.add(pair)
-        if pair[0] in held_out:
-            found["leak"].append(place)
-        if translations.setdefault(*pair) != pair[1]:
-            found["several"].append(place)
+    for part, pairs in parts.items():
+        seen: set[Pair] = set()
+        held_out.pop(part, None)  # each two parts are compared once, the pairs of the first are named
+        others = set() if part == TRAIN else {_alike(text) for texts in held_out.values() for text in texts}
+        for number, pair in enumerate(pairs, start=1):
+            place, source = Place(part, number), pair[0]
+            if pair in seen:
+                found["repeated"].append(place)
+                continue
+            seen.add(pair)
+            if part != TRAIN:
+                if _alike(source) in others:
+                    found["shared"].append(place)
+                continue
+            if source in exact:
+                found["leak"].append(place)
+            elif _alike(source) in alike:
+                found["case"].append(place)
+            if translations.setdefault(*pair) != pair[1]:
+                found["several"].append(place)
+
+
+def _alike(text: str) -> str:
+    """The same for texts that differ in case and in blanks alone."""
+    return " ".join(text.casefold().split())
+
+
+def _find_swapped(parts: Mapping[str, Sequence[Pair]]) -> Iterator[Place]:
+    """The pairs with a side whose words are those of the other language: `WORDS` of them are more
+    than `FAR` times as often on the other side of other training pairs, and none so on its own.
+    """
+    counts = tuple(Counter(word for pair in parts[TRAIN] for word in _words(pair[side])) for side in (0, 1))
+    for part, pairs in parts.items():
+        for number, pair in enumerate(pairs, start=1):
+            if _alike(pair[0]) == _alike(pair[1]):  # copied, or a name
+                continue
+            both = tuple(map(_words, pair))
+            own: tuple[set[str], ...] = (
+                both if part == TRAIN else (set(), set())
+            )  # what of the counts is from the pair itself
+            for side in (0, 1):
+                here, there = (
+                    [counts[which][word] - (word in own[which]) for word in both[side]] for which in (side, 1 - side)
+                )
+                foreign = sum(b > FAR * a for a, b in zip(here, there, strict=True))
+                if foreign >= WORDS and not any(a > FAR * b for a, b in zip(here, there, strict=True)):
+                    yield Place(part, number)
+                    break
+
+
+def _words(text: str) -> set[str]:
+    """The different words of a text, in lower case, without digits and marks."""
+    return set(re.findall(r"[^\W\d_]+", text.casefold()))
 
 
 def _usual_ratio(pairs: Sequence[Pair]) -> tuple[float, float]:
@@ -160,7 +216,7 @@ def _ratio(pair: Pair) -> float:
 def _faults(pair: Pair, scripts: Sequence[str], usual: float, allowed: float) -> Iterator[str]:
     """The kinds of which a pair is, looked at by itself."""
     source, target = pair
-    if source.casefold() == target.casefold() and len(source.split()) >= WORDS:
+    if source.casefold() == target.casefold() and _is_long_for_a_name(source):
         yield "copied"
     if max(len(source), len(target)) > LONG:
         yield "long"
@@ -176,6 +232,15 @@ def _faults(pair: Pair, scripts: Sequence[str], usual: float, allowed: float) ->
         yield "markup"
     if any(_is_of_another(text, script) for text, script in zip(pair, scripts, strict=True)):
         yield "script"
+
+
+def _is_long_for_a_name(text: str) -> bool:
+    """Whether it has so many words, or characters of a script without blanks between words, that
+    two languages do not share it.
+    """
+    if len(text.split()) >= WORDS:
+        return True
+    return not text.isascii() and sum(_script(letter) in UNSPACED for letter in text if letter.isalpha()) >= CHARACTERS
 
 
 def _is_of_another(text: str, script: str) -> bool:

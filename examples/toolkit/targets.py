@@ -113,6 +113,8 @@ def load_corpora(data: str | None, source: str, targets: Sequence[str], **how: b
     """`load_corpus` for each target language. Raises UserError for a file of pairs, if there are
     several.
     """
+    if len(targets) > 1 and os.path.isfile(data or "") and how.get("whole"):  # of what has --to
+        raise UserError(f"{data} is a file of pairs, of one target; say which by --to, such as: --to {targets[0]}")
     if len(targets) > 1 and os.path.isfile(data or ""):
         files = ", ".join(f"train.{language}" for language in (source, *targets))
         raise UserError(

@@ -106,28 +106,30 @@ class Translator:
         patience: float | None = None,
         penalty: Callable[..., Any] | None = None,
         cut: list[bool] | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> list[str]:
         """Translations in the order of ``sentences``, each one line; greedy if ``beam`` is 1.
 
         n_best: so many for each sentence, the best first. skip_blank: a blank sentence has blank
         translations. scores: each line begins with the log-probability of its tokens (nats) and a
         tab. rows: hypotheses decoded at a time. Outputs cut off at the longest length that the
-        model was trained for are reported on stderr, by ``where`` and number; with ``whole`` they
-        are blank instead. cut: a list that gets for each sentence whether its output is cut off;
-        then nothing is said on stderr.
+        model was trained for are reported on stderr, by ``where`` and number (``numbers``, default:
+        from 1); with ``whole`` they are blank instead. cut: a list that gets for each sentence
+        whether its output is cut off; then nothing is said on stderr.
         """
-        numbers = [n for n, sentence in enumerate(sentences, start=1) if not (skip_blank and is_blank(sentence))]
-        ids = self.encode([sentences[n - 1] for n in numbers], where, numbers)
+        chosen = [n for n, sentence in enumerate(sentences) if not (skip_blank and is_blank(sentence))]
+        named = [numbers[n] if numbers else n + 1 for n in chosen]
+        ids = self.encode([sentences[n] for n in chosen], where, named)
         longest = self.settings.max_length
         judged: dict[str, Any] = dict(length_penalty=length_penalty, penalty=penalty)
         how: dict[str, Any] = dict(length_reward=length_reward, patience=patience, **judged)
         found = decode(self.model, ids, self.device, longest, beam, n_best, rows, **how)
         if cut is not None:
-            known = dict(zip(numbers, cut_off(found, longest), strict=True))
-            cut.extend(known.get(number, False) for number in range(1, len(sentences) + 1))
+            known = dict(zip(chosen, cut_off(found, longest), strict=True))
+            cut.extend(known.get(n, False) for n in range(len(sentences)))
         elif not whole:
-            tell_cut_off(found, longest, where, numbers, self.settings.units)
-        places = [n_best * (n - 1) + k for n, hypotheses in zip(numbers, found) for k in range(len(hypotheses))]
+            tell_cut_off(found, longest, where, named, self.settings.units)
+        places = [n_best * n + k for n, hypotheses in zip(chosen, found) for k in range(len(hypotheses))]
         written = [tokens for hypotheses in found for tokens in hypotheses]
         made = [
             "" if whole and len(tokens) >= longest else self.form.back(_one_line(self.tokenizer.decode(tokens)))
@@ -177,14 +179,18 @@ class Translator:
         each = [drawn[i : i + samples] for i in range(0, len(drawn), samples)]
         return [some[most_alike([self.tokenizer.decode(tokens) for tokens in some])] for some in each]
 
-    def score(self, pairs: Sequence[Pair], where: str = "pair") -> list[tuple[float, int]]:
+    def score(
+        self, pairs: Sequence[Pair], where: str = "pair", numbers: Sequence[int] | None = None
+    ) -> list[tuple[float, int]]:
         """``log P(translation | sentence)`` in nats for each pair that is given, and the number of
         tokens that it is the sum over, the end among them (forced decoding).
 
         Raises UserError for a blank side, or one too long for the model, by ``where`` and number.
         """
-        sources = self.encode([source for source, _ in pairs], f"the sentence of {where}")
-        targets = self._encode([target for _, target in pairs], self.form.target, "", f"the translation of {where}")
+        sources = self.encode([source for source, _ in pairs], f"the sentence of {where}", numbers)
+        targets = self._encode(
+            [target for _, target in pairs], self.form.target, "", f"the translation of {where}", numbers
+        )
         values = self._log_probabilities(sources, targets)
         return [(float(value), len(ids) + 1) for value, ids in zip(values, targets, strict=True)]
 

@@ -99,6 +99,55 @@ def test_pairs_beside_others():
     assert without(corpus(tests=[("x <b>", "y")])).tests == {"test": [("x <b>", "y")]}  # as it is
 
 
+ONE, OTHER, THIRD = (f"Here comes {what}." for what in ("a bird", "a whale", "the old fox"))
+
+
+def places(train=(), validation=(), **tests):
+    """Where what is found of these sources and their translations is, by kind."""
+    made = {name: [(text, f"{text} (de)") for text in texts] for name, texts in tests.items()}
+    parts = ([*own, *((text, f"{text} (de)") for text in texts)] for own, texts in ((GOOD, train), ((), validation)))
+    return find(Corpus(*parts, made))
+
+
+def test_parts_that_share_sentences():
+    """Not training alone: validation with the tests, the tests with each other, and case aside."""
+    assert places(validation=[ONE], test=[OTHER]) == {}
+    assert places(validation=[ONE, OTHER], test=[THIRD, OTHER]) == {"shared": [Place("validation", 2)]}
+    assert places(validation=[ONE], test=[OTHER], test_2=[THIRD, OTHER.upper()]) == {"shared": [Place("test", 1)]}
+    found = places(train=[ONE.upper(), OTHER.lower(), THIRD], validation=[ONE], test=[OTHER.replace(" ", "  ")])
+    n = len(GOOD)
+    assert found == {"case": [Place("train", n + 1), Place("train", n + 2)]}
+    assert places(train=[ONE], validation=[ONE, ONE], test=[OTHER, THIRD, OTHER]) == {
+        "repeated": [Place("validation", 2), Place("test", 3)],
+        "leak": [Place("train", n + 1)],
+    }
+    one = (ONE, "Hier kommt ein Vogel.")
+    kept = without(Corpus([*GOOD[4:], (ONE.upper(), one[1])], [one, one, GOOD[0]], {"test": [GOOD[0]]}))
+    assert (kept.train, kept.validation, kept.tests) == (GOOD[4:], [one], {"test": [GOOD[0]]})
+
+
+@pytest.mark.parametrize("text", ["有三只红色的猫。", "ฉันไม่รู้ครับ"])
+def test_a_copy_without_blanks(text):
+    few = [("猫在树下。", "Neko."), ("狗在河边睡着了。", "Inu ga neru.")] if text.startswith("有") else []
+    bad = Corpus([*few, (text, text)], [], {})
+    assert Place("train", len(few) + 1) in find(bad)["copied"]
+    assert "copied" not in find(Corpus([("北京市。", "北京市。"), ("Hôtel-Dieu", "Hôtel-Dieu")], [], {}))
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_the_other_language(part):
+    """Words tell: of a pair the wrong way round, and of a translation that is no translation."""
+    nouns = "Hund", "Wolf", "Fuchs", "Vogel", "Baum"
+    right = [(f"The {a} never sees that {b}.", f"Der {a} sieht niemals den {b}.") for a in nouns for b in nouns]
+    swapped, left = right[7][::-1], (right[8][0], "The cat never sees that tree.")
+    parts = {"train": [*right], "validation": right[:1], "test": right[1:2]}
+    parts[part] = [*parts[part], swapped, left]
+    found = find(Corpus(parts["train"], parts["validation"], {"test": parts["test"]}))
+    start = len(parts[part]) - 1
+    assert found["swapped"] == [Place(part, start), Place(part, start + 1)]
+    assert not KINDS["swapped"].left_out
+
+
 def test_held_out_pairs_are_looked_at_too():
     bad = SUSPICIOUS["script"]
     places = find(corpus(validation=[GOOD[0], bad], tests=[bad]))["script"]
@@ -165,7 +214,7 @@ def test_check(pairs, capsys):
     assert call("check", *languages, *TINY) == 0
     printed = capsys.readouterr().out
     for said in (
-        "en: column 2, Latin, ",
+        "en: column 2, Latin, 5 to 5 words, half of the texts up to 5; such as: The cat sees the dog.",
         "de: column 3, Latin, ",
         "lines with more or fewer columns than the others: 1; not used",
         "pairs with a blank side: 2; not used",

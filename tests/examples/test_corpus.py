@@ -263,7 +263,9 @@ def test_pairs_with_a_blank_side_may_be_left_out(folder, tmp_path):
 
 
 def test_all_of_other_data_is_to_be_tested_by(folder, tmp_path):
-    assert load_parallel(folder, "en", "de", whole=True).tests == {"test_2016_flickr": [("a hen", "ein Huhn")]}
+    read = load_parallel(folder, "en", "de", whole=True)
+    assert read.tests == {"test_2016_flickr": [("a hen", "ein Huhn")]}
+    assert read.notes == (f"of {folder} only test_2016_flickr is used, not train and val",)
     for language in ("en", "de"):
         (folder / f"test_2016_flickr.{language}").unlink()
     assert load_parallel(folder, "en", "de", whole=True).tests == {"val": [("a cow", "eine Kuh")]}
@@ -272,5 +274,6 @@ def test_all_of_other_data_is_to_be_tested_by(folder, tmp_path):
     assert load_parallel(own, "en", "de", whole=True).tests == {"test_mine": [("a", "b")]}
     with pytest.raises(UserError, match=r"own holds no test\.en with its test\.fr .*: test_mine\.de, test_mine\.en"):
         load_parallel(own, "en", "fr", whole=True)
+    assert load_parallel(tmp_path / "own", "en", "de", whole=True).notes == ()
     made = load_parallel(table(tmp_path / "few.tsv", PAIRS[:3]), "en", "de", whole=True)
     assert made.tests == {"test": PAIRS[:3]} and not made.train

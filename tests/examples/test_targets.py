@@ -143,7 +143,11 @@ def test_each_language_is_evaluated(run, single, data, tmp_path, capsys):
     refused(capsys, "cannot be compared", "evaluate", "--run", run, "--against", single)
     table = tmp_path / "pairs.tsv"
     table.write_text("two dogs\tdeux chiens\n", encoding="utf-8")
-    refused(capsys, "is a file of pairs, of one target", "evaluate", "--run", run, "--data", table)
+    cure = "is a file of pairs, of one target; say which by --to, such as: --to de"
+    refused(capsys, cure, "evaluate", "--run", run, "--data", table)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SACREBLEU_SEED", "abc")
+        refused(capsys, "SACREBLEU_SEED=abc; it must be a whole number", "evaluate", "--run", run)
     assert "test, fr, 1 sentence" in printed(capsys, "evaluate", "--run", run, "--data", table, "--to", "fr")
     assert "deux chiens" in printed(capsys, "score", "--run", run, "--data", table, "--to", "fr")
 

@@ -1,0 +1,64 @@
+"""Texts in quotes as csv writes them: Python's csv module, pandas and spreadsheets put a cell that
+holds a quote into quotes, and write two for each inside.
+
+>>> read_quoted(['"He ""said"" it."', "Hi."]), read_quoted(['"Hello."', "Hi."])
+((['He "said" it.', 'Hi.'], [0], True), (['"Hello."', 'Hi.'], [], False))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from toolkit.blank import stripped
+from toolkit.console import counted
+
+__all__ = ["in_quotes", "quotes_note", "read_quoted", "unquoted"]
+
+QUOTE = '"'
+MANY = 10  # texts with commas, all in quotes
+ADVICE = (
+    "write the file without them (csv.writer: quoting=csv.QUOTE_NONE, quotechar=None; to_csv: quoting=csv.QUOTE_NONE)"
+)
+
+
+def read_quoted(texts: Sequence[str]) -> tuple[list[str], list[int], bool]:
+    """The texts of a file as csv reads them, if plainly csv has written them, otherwise as they
+    are; the places of those that are quoted as by csv; and whether they were read so.
+
+    A text that is one quotation, ``"Hello."``, looks like one that csv has quoted. So csv has
+    written the texts if all are in quotes; or if those are that must be, which hold a quote or (for
+    spreadsheets) a comma, and no others, and one has doubled quotes inside or they are `MANY`.
+    """
+    inside = [text[1:-1].replace(2 * QUOTE, "") if in_quotes(text) else QUOTE for text in texts]
+    quoted = [n for n, rest in enumerate(inside) if QUOTE not in rest]
+    doubled = [n for n in quoted if QUOTE in texts[n][1:-1]]
+    certain = len(quoted) == len(texts)
+    if len(quoted) == sum(QUOTE in text for text in texts) and (doubled or len(quoted) >= MANY):
+        whole = [texts[n] for n in quoted if QUOTE not in texts[n][1:-1] and len(texts[n]) > 2]  # "" is a blank one
+        by_comma = all("," in text for text in whole) and all(QUOTE in text for text in texts if "," in text)
+        certain |= not whole or by_comma
+    if not certain:
+        return list(texts), doubled, False
+    return [unquoted(text) for text in texts], quoted, bool(quoted)
+
+
+def in_quotes(text: str) -> bool:
+    """Whether it begins and ends with a quote."""
+    return len(text) > 1 and text[0] == text[-1] == QUOTE
+
+
+def unquoted(text: str) -> str:
+    """The text without quotes around it, and with one for two inside."""
+    return stripped(text[1:-1].replace(2 * QUOTE, QUOTE)) if in_quotes(text) else text
+
+
+def quotes_note(path: str, what: str, count: int, line: int, read: bool) -> tuple[str, ...]:
+    """A note on ``count`` texts quoted as csv writes them, each ``what``, the first on ``line``;
+    none if there are none. ``read``: they were read so.
+    """
+    if not count:
+        return ()
+    head = f"{path}: {counted(count, what)} {'is' if count == 1 else 'are'} quoted as csv writes them, the first in line {line:,}"
+    if read:
+        return (f"{head}; read as csv does, without these quotes",)
+    return (f"{head}, but others with quotes are not; all are kept with their quotes: {ADVICE}",)

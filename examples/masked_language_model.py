@@ -27,7 +27,7 @@ from toolkit.documents import Document, load_documents, split_documents
 from toolkit.finetuning import PRETRAINED, SCRATCH, Plan, add_options, plan_of
 from toolkit.plots import attention_heatmap
 from toolkit.program import Program, digest, load_weights, positive_integer
-from toolkit.reading import composed
+from toolkit.reading import as_line
 from toolkit.runs import Run, kept_or
 from toolkit.topics import compare_topics
 from toolkit.wordpieces import CLS, SEP, WordPieces
@@ -102,7 +102,7 @@ class MaskedLanguageModel(Program):
 
     def commands(self, add: Any) -> None:
         made = add("fill", self.fill, "the most probable words for each [MASK] of a text")
-        made.add_argument("text", type=composed, metavar="TEXT", help=f'such as "{EXAMPLE}"')
+        made.add_argument("text", type=as_line, metavar="TEXT", help=f'such as "{EXAMPLE}"')
         made.add_argument("--top", type=positive_integer, default=5, metavar="K", help="words shown for each (5)")
         made = add(
             "finetune", self.finetune, "learn the topics of passages from few labels, pre-trained and from scratch"

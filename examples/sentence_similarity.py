@@ -26,7 +26,7 @@ from toolkit import console
 from toolkit.blank import is_blank
 from toolkit.console import UserError, and_more, arguments_of, note, require
 from toolkit.program import place, positive_integer
-from toolkit.reading import composed, read_lines
+from toolkit.reading import as_line, read_lines
 from toolkit.sentence_modules import read_rules, read_stages
 from toolkit.sentence_vectors import SentenceVectors
 from toolkit.tokenizer import read_library
@@ -149,8 +149,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("query", nargs="?", type=composed, metavar="QUERY", help="what to look for")
-    parser.add_argument("sentences", nargs="*", type=composed, metavar="SENTENCE", help="where to look")
+    parser.add_argument("query", nargs="?", type=as_line, metavar="QUERY", help="what to look for")
+    parser.add_argument("sentences", nargs="*", type=as_line, metavar="SENTENCE", help="where to look")
     parser.add_argument(
         "--input", type=console.path, metavar="FILE", help="more sentences, one a line; -: standard input"
     )

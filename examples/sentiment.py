@@ -33,7 +33,7 @@ from toolkit.judging import draw_kinds, draw_reading, parts_by_kind, tell_kinds
 from toolkit.labelled import Labelled
 from toolkit.plots import picture_path
 from toolkit.program import Data
-from toolkit.reading import composed
+from toolkit.reading import as_line
 from toolkit.reviews import reviews
 from toolkit.settings import option
 from toolkit.words import Words, word_ngrams
@@ -93,7 +93,7 @@ class Sentiment(TextClassifier):
     def commands(self, add: Callable[..., argparse.ArgumentParser]) -> None:
         super().commands(add)
         made = add("read", self.read, "the judgement after each word of a text, and a picture of it")
-        made.add_argument("text", type=composed, metavar="TEXT")
+        made.add_argument("text", type=as_line, metavar="TEXT")
         made.add_argument(
             "--output", type=console.path, metavar="PNG", help="where to write the picture; into the run if not given"
         )

@@ -45,7 +45,7 @@ from toolkit.numbers import beam_size, integer, real
 from toolkit.other_data import load_to_test, tell_seen
 from toolkit.plots import picture_path
 from toolkit.program import Data, Program
-from toolkit.reading import STDIN, composed, read_lines
+from toolkit.reading import STDIN, as_line, read_lines
 from toolkit.runs import Run, kept_or
 from toolkit.summarizing import Settings, Write, presets, way_of_writing
 from toolkit.summary_report import ATTENTION, PICTURE, draw_attention, report
@@ -142,13 +142,13 @@ class Summaries(Program):
         _add_ways(made)
 
         made = add("summarize", self.summarize, "the summaries of texts")
-        made.add_argument("texts", nargs="*", type=composed, metavar="TEXT")
+        made.add_argument("texts", nargs="*", type=as_line, metavar="TEXT")
         help = "texts, one a line; - is standard input"
         made.add_argument("--input", type=console.path, metavar="FILE", help=help)
         _add_ways(made)
 
         made = add("attention", self.attention, "a picture of what each word of a summary looks at")
-        made.add_argument("text", type=composed, metavar="TEXT")
+        made.add_argument("text", type=as_line, metavar="TEXT")
         help = "where to write the picture; into the run if not given"
         made.add_argument("--output", type=console.path, metavar="PNG", help=help)
 

@@ -19,7 +19,7 @@ from toolkit.labelled import Labelled, NaiveBayes, Ngrams, Pair, alike, read_lab
 from toolkit.other_data import load_to_test, tell_seen
 from toolkit.plots import GREY, empty_figure, literal, save_figure
 from toolkit.program import Data, Program, digest, load_weights
-from toolkit.reading import composed
+from toolkit.reading import as_line
 from toolkit.runs import Run
 from toolkit.words import prefixes
 
@@ -140,7 +140,7 @@ class TextClassifier(Program):
             help="other texts, all of them, or where those of the run are now",
         )
         made = add("classify", self.classify, "the most probable labels of texts")
-        made.add_argument("texts", nargs="+", type=composed, metavar="TEXT")
+        made.add_argument("texts", nargs="+", type=as_line, metavar="TEXT")
 
     def evaluate(self, options: argparse.Namespace) -> None:
         """Print the accuracies of a run."""

@@ -62,6 +62,10 @@ def test_classifying(run, capsys):
     assert call("classify", "--run", run, "abdeg", "gedba") == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("abdeg: up ") and second.startswith("gedba: down ")
+    for text in ("abdeg", " \u3000abdeg\t"):  # blanks at either end are no part of it, as in a file
+        assert call("classify", "--run", run, text) == 0
+    one, other = capsys.readouterr().out.splitlines()
+    assert one == other and one.startswith("abdeg: ")
     assert call("classify", "--run", run, "abd!eg", "z\u00e9") == 0
     captured = capsys.readouterr()
     passed, unseen = captured.out.splitlines()

@@ -41,7 +41,7 @@ from toolkit.finetuning import PRETRAINED, SCRATCH, Plan, add_options, plan_of
 from toolkit.other_data import load_to_test, tell_seen
 from toolkit.plots import attention_heatmap, picture_path
 from toolkit.program import Program, digest
-from toolkit.reading import composed
+from toolkit.reading import as_line, composed
 from toolkit.runs import Run, kept_or
 from toolkit.text_tasks import task_of
 from toolkit.tokenizer import Tokenizer
@@ -124,7 +124,7 @@ class TextToText(Program):
 
     def commands(self, add: Any) -> None:
         made = add("answer", self.answer, 'answer texts such as "sort: 71 8 30"')
-        made.add_argument("texts", nargs="+", type=composed, metavar="TEXT")
+        made.add_argument("texts", nargs="+", type=as_line, metavar="TEXT")
         add_beam(made)
 
         made = add("evaluate", self.evaluate, "exact matches of each task on inputs that were held out")
@@ -146,7 +146,7 @@ class TextToText(Program):
         add_options(made, "--examples", "pairs of the task", FINE_TUNING)
 
         made = add("attention", self.attention, "a picture of what an answer looks at")
-        made.add_argument("text", type=composed, metavar="TEXT")
+        made.add_argument("text", type=as_line, metavar="TEXT")
         made.add_argument(
             "--output", type=console.path, metavar="PNG", help="where to write the picture; into the run if not given"
         )

@@ -51,7 +51,7 @@ from toolkit.judgement import Evaluates
 from toolkit.moses_text import in_moses_form
 from toolkit.numbers import positive_integer
 from toolkit.plots import attention_heatmap, picture_path
-from toolkit.reading import STDIN, composed, read_lines
+from toolkit.reading import STDIN, as_line, composed, read_lines
 from toolkit.recipes import TEACHERS
 from toolkit.resuming import ENDS
 from toolkit.runs import Run, kept_or
@@ -241,7 +241,7 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
     def commands(self, add: Any) -> None:
         super().commands(add)
         made = add("translate", self.translate, "translate sentences or a file")
-        made.add_argument("sentences", nargs="*", type=composed, metavar="SENTENCE")
+        made.add_argument("sentences", nargs="*", type=as_line, metavar="SENTENCE")
         made.add_argument(
             "--input",
             type=console.path,
@@ -274,7 +274,7 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
         add_length(made)
 
         made = add("attention", self.attention, "a picture of what a translation looks at")
-        made.add_argument("sentence", type=composed, metavar="SENTENCE")
+        made.add_argument("sentence", type=as_line, metavar="SENTENCE")
         add_to(made)
         made.add_argument("--subwords", action="store_true", help="show sub-words apart, not joined into words")
         made.add_argument(
@@ -282,7 +282,7 @@ class Translate(Evaluates, Checks, Diversifies, Exports, Starts):
         )
 
         made = add("explain", self.explain, "a page on which a sentence walks through the model, stage by stage")
-        made.add_argument("sentence", type=composed, metavar="SENTENCE")
+        made.add_argument("sentence", type=as_line, metavar="SENTENCE")
         made.add_argument(
             "--out", type=console.path, metavar="HTML", help="where to write the page; into the run if not given"
         )

@@ -8,11 +8,11 @@ from typing import Any
 from toolkit import browser, console
 from toolkit.console import UserError
 from toolkit.decoding import check_page
-from toolkit.files import check_new_folder, new_folder, write_whole
+from toolkit.files import check_new_file, check_new_folder, new_folder, write_whole
 from toolkit.interchange import ctranslate2_folder, onnx_folder
 from toolkit.numbers import integer
 from toolkit.program import Program
-from toolkit.reading import composed
+from toolkit.reading import as_line
 from toolkit.runs import Run
 from toolkit.serving import Server
 from toolkit.targets import into, targets_of
@@ -37,14 +37,16 @@ class Exports(Program):
             default="html",
             help="one HTML file that works without a network, or a folder for one of the two (html)",
         )
-        made.add_argument("--out", type=console.path, required=True, metavar="PATH", help="the page, or a new folder")
+        made.add_argument(
+            "--out", type=console.path, required=True, metavar="PATH", help="the page, a new file, or a new folder"
+        )
         made.add_argument(
             "--as",
             dest="form",
             choices=browser.FORMS,
             help="weights of the page: int8, a byte each, or float16, two (int8)",
         )
-        made.add_argument("--example", type=composed, metavar="SENTENCE", help="what the page shows first")
+        made.add_argument("--example", type=as_line, metavar="SENTENCE", help="what the page shows first")
         made = add("serve", self.serve, "a page and an endpoint for JSON on this machine")
         made.add_argument(
             "--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (127.0.0.1: this machine alone)"
@@ -58,8 +60,7 @@ class Exports(Program):
         languages = data["source"], ", ".join(targets_of(data))
         translator = Translator(run, options.weights, device)
         targets = {language: into(translator, data, language) for language in targets_of(data)}
-        asked = targets if len(targets) > 1 else translator
-        with Server(asked, languages, options.host, options.port) as server:
+        with Server(targets, languages, options.host, options.port) as server:
             print(f"{server.url} translates {languages[0]} to {languages[1]}; Ctrl-C ends it", flush=True)
             server.serve_forever()
 
@@ -67,6 +68,7 @@ class Exports(Program):
         """Write the page or the folder, and say what is there."""
         if options.to == "html":
             check_page(options.out, "--out")
+            check_new_file(options.out)
         elif options.form or options.example is not None:
             raise UserError("--as and --example are for pages: --to html")
         else:

@@ -20,7 +20,8 @@ from minitensor.files.safetensors import replace
 from toolkit.console import UserError, system_words
 
 __all__ = [
-    "PART", "check_new_folder", "checked_json", "new_folder", "read_back", "read_json", "write_text", "write_whole", "writing",
+    "PART", "check_new_file", "check_new_folder", "checked_json", "new_folder", "read_back", "read_json", "write_text",
+    "write_whole", "writing",
 ]  # fmt: skip
 
 PART = ".part"  # how the name of a file ends that is not whole yet
@@ -65,6 +66,12 @@ def check_new_folder(path: str | os.PathLike[str]) -> None:
         raise UserError(f"{target} exists; name a new folder")
     if not target.parent.is_dir():
         raise UserError(f"cannot write {target}: there is no folder {target.parent}")
+
+
+def check_new_file(path: str | os.PathLike[str]) -> None:
+    """Raise UserError if ``path`` is a file, which would be lost."""
+    if os.path.isfile(path):
+        raise UserError(f"{path} exists; name a new file")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from toolkit.evaluating import LOWER, advise_tokenisation, evaluation, page
 from toolkit.files import write_text
 from toolkit.language_names import same_language
 from toolkit.other_data import load_to_test, tell_seen
-from toolkit.reading import composed
+from toolkit.reading import as_line, composed
 from toolkit.recipes import check_same_recipe
 from toolkit.runs import Run
 from toolkit.targets import Corpora, add_to, into, name_into, one_target, targets_of
@@ -81,7 +81,7 @@ class Evaluates(Distills):
         made.add_argument(
             "texts",
             nargs="*",
-            type=composed,
+            type=as_line,
             metavar="TEXT",
             help="a sentence and its translation, or several such pairs",
         )

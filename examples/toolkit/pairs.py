@@ -20,7 +20,7 @@ from toolkit.samples import Epoch
 from toolkit.teachers import Teachers
 from toolkit.tokenizer import PAD
 
-__all__ = ["PairTask", "batch_loss", "decode", "log_probabilities", "loss_per_token", "tell_cut_off"]
+__all__ = ["PairTask", "batch_loss", "cut_off", "decode", "log_probabilities", "loss_per_token", "tell_cut_off"]
 
 ROWS = 256  # hypotheses decoded at a time
 TOKENS = 4096  # of hypotheses that are scored at a time
@@ -140,6 +140,11 @@ def log_probabilities(
     return found
 
 
+def cut_off(outputs: Sequence[Sequence[Ids]], longest: int) -> list[bool]:
+    """For each of the ``outputs`` of `decode` whether one reaches the limit without a STOP."""
+    return [max(map(len, found)) >= longest for found in outputs]
+
+
 def tell_cut_off(
     outputs: Sequence[Sequence[Ids]],
     longest: int,
@@ -147,14 +152,10 @@ def tell_cut_off(
     numbers: Sequence[int] | None = None,
     units: Units = SENTENCES,
 ) -> None:
-    """Say on stderr which outputs of `decode` reach the limit without a STOP; ``where`` and its
-    number name a sentence.
+    """Say on stderr which outputs of `decode` are `cut_off`; ``where`` and its number name a
+    sentence.
     """
-    cut = [
-        number
-        for number, found in zip(numbers or range(1, len(outputs) + 1), outputs)
-        if max(map(len, found)) >= longest
-    ]
+    cut = [number for number, is_cut in zip(numbers or range(1, len(outputs) + 1), cut_off(outputs, longest)) if is_cut]
     if cut:
         shown = ", ".join(map(str, cut[:5])) + and_more(cut, 5)
         note(

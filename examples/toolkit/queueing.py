@@ -12,9 +12,10 @@ from http import HTTPStatus
 
 from toolkit.blank import is_blank
 from toolkit.console import UserError, counted
+from toolkit.language_names import same_language
 from toolkit.translator import Translator
 
-__all__ = ["Limits", "Refused", "Together"]
+__all__ = ["Limits", "Made", "Refused", "Together"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Limits:
     texts: int = 200  # of a request
     beam: int = 10
     waiting: int = 1000  # texts that wait, of all requests
-    seconds: float = 10.0  # for a request to come in
+    seconds: float = 10.0  # for a request to come in, all of it
     patience: float = 120.0  # seconds that it waits for its translations
 
 
@@ -37,6 +38,14 @@ class Refused(Exception):
         self.status, self.headers = status, headers or {}
 
 
+@dataclass(frozen=True)
+class Made:
+    """The translations of a request, and for each whether it is cut off at the longest length."""
+
+    translations: list[str]
+    cut_off: list[bool]
+
+
 @dataclass
 class _Asked:
     """Texts of one request, and where their translations are to go."""
@@ -44,7 +53,7 @@ class _Asked:
     texts: list[str]
     beam: int
     to: str = ""  # the target language, if there are several
-    answer: Future[list[str]] = field(default_factory=Future)
+    answer: Future[Made] = field(default_factory=Future)
 
 
 class Together:
@@ -61,12 +70,14 @@ class Together:
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
-    def translate(self, texts: Sequence[str], beam: int, to: str = "") -> list[str]:
-        """The translations of ``texts`` into the language ``to``, when it is their turn.
+    def translate(self, texts: Sequence[str], beam: int, to: str = "") -> Made:
+        """The translations of ``texts`` into the language ``to``, by any of its names, when it is
+        their turn; "" is the only one.
 
         Raises Refused for a text that is blank or too long, for an unknown or missing language, if
         too many wait, or if it takes too long.
         """
+        to = self._named(to)
         self._check(texts, to)
         asked = _Asked(list(texts), beam, to)
         with self._lock:
@@ -88,11 +99,19 @@ class Together:
         self._waiting.put(None)
         self._thread.join()
 
-    def _check(self, texts: Sequence[str], to: str) -> None:
-        if to not in self.translators:
-            known = ", ".join(filter(None, self.translators))
-            said = f'"to" must be one of: {known}' if known else 'there is one target language; leave out "to"'
+    def _named(self, to: str) -> str:
+        """The target language that ``to`` names, as --to of `targets.one_target` does."""
+        known = list(self.translators)
+        if to in known:
+            return to
+        found = [name for name in known if name and same_language(name, to)] if to else known
+        if len(found) != 1:
+            names = ", ".join(filter(None, known))
+            said = f'"to" must be one of: {names}' if names else 'there is one target language; leave out "to"'
             raise Refused(HTTPStatus.BAD_REQUEST, said)
+        return found[0]
+
+    def _check(self, texts: Sequence[str], to: str) -> None:
         for number, text in enumerate(texts, start=1):
             if is_blank(text):
                 raise Refused(HTTPStatus.BAD_REQUEST, f"text {number} is blank; there is nothing to translate")
@@ -125,9 +144,12 @@ class Together:
             return
         try:
             self.batches += 1
-            made = iter(self.translators[to].translate(texts, beam=beam, where="text"))
+            cut: list[bool] = []
+            made = self.translators[to].translate(texts, beam=beam, where="text", cut=cut)
+            found = iter(zip(made, cut, strict=True))
             for one in asked:
-                one.answer.set_result([next(made) for _ in one.texts])
+                translations, cut_off = zip(*(next(found) for _ in one.texts), strict=True)
+                one.answer.set_result(Made(list(translations), list(cut_off)))
         except Exception as error:  # the thread must live on, and those who asked must hear of it
             for one in asked:
                 if not one.answer.done():

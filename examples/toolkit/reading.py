@@ -27,7 +27,7 @@ from pathlib import Path
 from toolkit.blank import stripped
 from toolkit.console import UserError, and_more
 
-__all__ = ["STDIN", "NotText", "check_filled", "composed", "lines_of", "read_lines", "read_text", "unified"]
+__all__ = ["STDIN", "NotText", "as_line", "check_filled", "composed", "lines_of", "read_lines", "read_text", "unified"]
 
 ADVICE = "remove the pair, on both sides"
 STDIN = "-"  # the path that means standard input
@@ -78,6 +78,16 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def as_line(text: str) -> str:
+    r"""A text that is typed or sent, as if it were a line of a file: composed, without blanks at
+    either end. Also a type for argparse. The pages do the same, see browser/blank.js.
+
+    >>> as_line(" e\u0301t\u00e9\x85") == "\u00e9t\u00e9"
+    True
+    """
+    return stripped(composed(text))
+
+
 def unified(text: str) -> str:
     """The text with LF for each line end: for CR LF, or, if there is no LF at all, for CR."""
     return text.replace("\r\n", "\n") if "\n" in text else text.replace("\r", "\n")
@@ -106,7 +116,7 @@ def read_lines(
     Raises UserError for a file that cannot be read, a wrong encoding, no line at all, or otherwise
     a blank line, with ``advice``.
     """
-    lines = [stripped(line) for line in lines_of(read_text(path))]
+    lines = [as_line(line) for line in lines_of(read_text(path))]
     if not keep_blank:
         check_filled(_name(path), (number for number, line in enumerate(lines, start=1) if not line), advice=advice)
     if not lines:

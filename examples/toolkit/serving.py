@@ -2,8 +2,9 @@
 
     GET  /            a page to type into
     POST /translate   {"texts": ["A man sleeps."], "beam": 5}
-                      answered by {"translations": ["Ein Mann schläft."]};
-                      and "to": "de" of a run with several target languages
+                      answered by {"translations": ["Ein Mann schläft."], "cut_off": [false]},
+                      true if it ends at the longest length that the model was trained for, and not
+                      by itself; and "to": "de" of a run with several target languages
 
 Requests that wait are translated together: threads read them, one thread translates. What is wrong
 with a request is said in JSON, ``{"error": "..."}``, with its HTTP status, and HEAD is answered as
@@ -13,8 +14,10 @@ server is meant for this machine and the people one knows, not for the open inte
 
 from __future__ import annotations
 
+import io
 import json
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +27,7 @@ from minitensor.files.json_text import RepeatedNameError, parse
 from toolkit.browser import translating_page
 from toolkit.console import UserError, unmarked
 from toolkit.queueing import Limits, Refused, Together
+from toolkit.reading import as_line, composed
 from toolkit.translator import Translator
 
 __all__ = ["Server"]
@@ -51,7 +55,8 @@ class Server(ThreadingHTTPServer):
     ) -> None:
         self.limits = Limits() if limits is None else limits
         self.together = Together(translator, self.limits)
-        self.page = _page(languages, [name for name in self.together.translators if name])
+        targets = list(self.together.translators)
+        self.page = _page(languages, targets if len(targets) > 1 else [])
         self.local = host in LOCAL
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -73,6 +78,38 @@ class Server(ThreadingHTTPServer):
         self.together.close()
 
 
+class _Incoming(io.RawIOBase):
+    """What comes in on a connection: a request has some seconds in all from its first bytes on, and
+    as many may go by before it begins. Raises TimeoutError when they are over.
+    """
+
+    def __init__(self, connection: socket.socket, seconds: float) -> None:
+        super().__init__()
+        self.connection, self.seconds = connection, seconds
+        self.await_request()
+
+    def await_request(self) -> None:
+        """The next bytes are those of another request."""
+        self.begun, self.end = False, time.monotonic() + self.seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Wait for bytes, and put them into ``buffer``; their number, 0 at the end."""
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self.connection.settimeout(left)
+        try:
+            count = self.connection.recv_into(buffer)
+        finally:
+            self.connection.settimeout(self.seconds)  # of what is written
+        if not self.begun:
+            self.begun, self.end = True, time.monotonic() + self.seconds
+        return count
+
+
 class _Handler(BaseHTTPRequestHandler):
     """One connection."""
 
@@ -82,7 +119,25 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         """Wait for what comes in no longer than the limits say."""
         super().setup()
-        self.connection.settimeout(self.server.limits.seconds)
+        self.rfile.close()
+        self.incoming = _Incoming(self.connection, self.server.limits.seconds)
+        self.rfile = io.BufferedReader(self.incoming)
+
+    def handle_one_request(self) -> None:
+        """Read a request and answer it; that somebody has gone away is no error."""
+        self.incoming.await_request()
+        try:
+            super().handle_one_request()
+        except ConnectionError:
+            self.close_connection = True
+
+    def parse_request(self) -> bool:
+        """Read the headers; False, and an answer, if they are wrong or do not come in time."""
+        try:
+            return super().parse_request()
+        except TimeoutError:
+            self.send_error(HTTPStatus.REQUEST_TIMEOUT, self._late("headers"))
+            return False
 
     def do_GET(self) -> None:
         """The page."""
@@ -100,9 +155,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._check_place()
             texts, beam, to = self._asked()
             found = self.server.together.translate(texts, beam, to)
-            self._send_json(HTTPStatus.OK, {"translations": found})
+            self._send_json(HTTPStatus.OK, {"translations": found.translations, "cut_off": found.cut_off})
         except Refused as refused:
             self._refuse(refused)
+        except (ConnectionError, TimeoutError):  # nobody reads the answer
+            raise
         except Exception as error:
             self._refuse(Refused(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}: {error}"))
             raise
@@ -144,7 +201,10 @@ class _Handler(BaseHTTPRequestHandler):
         limits = self.server.limits
         if self.headers.get_content_type() != "application/json":
             raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON, with Content-Type: application/json")
-        length = self.headers.get("Content-Length", "")
+        lengths = self.headers.get_all("Content-Length", [])
+        if len(lengths) > 1 or (lengths and "Transfer-Encoding" in self.headers):
+            raise Refused(HTTPStatus.BAD_REQUEST, "say the length of the body once, by one Content-Length")
+        length = "".join(lengths)
         if not (length.isascii() and length.isdigit()):
             raise Refused(HTTPStatus.LENGTH_REQUIRED, "say the length of the body by Content-Length")
         if len(length) > DIGITS or int(length) > limits.body:
@@ -154,9 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             body = self.rfile.read(int(length))
         except TimeoutError:
-            raise Refused(
-                HTTPStatus.REQUEST_TIMEOUT, f"the body did not come within {limits.seconds:g} seconds"
-            ) from None
+            raise Refused(HTTPStatus.REQUEST_TIMEOUT, self._late("body")) from None
         try:
             asked = parse(body)
         except RepeatedNameError as error:
@@ -164,6 +222,9 @@ class _Handler(BaseHTTPRequestHandler):
         except ValueError:
             raise Refused(HTTPStatus.BAD_REQUEST, "the body is no JSON in UTF-8") from None
         return _checked(asked, limits)
+
+    def _late(self, what: str) -> str:
+        return f"the {what} did not come within {self.server.limits.seconds:g} seconds of the request"
 
     def _refuse(self, refused: Refused) -> None:
         self.close_connection = True  # what is left of the body is not read
@@ -206,7 +267,7 @@ def _checked(asked: Any, limits: Limits) -> tuple[list[str], int, str]:
         raise Refused(HTTPStatus.BAD_REQUEST, f'"texts" must be 1 to {limits.texts} texts, got {len(texts)}')
     if type(beam) is not int or not 1 <= beam <= limits.beam:
         raise Refused(HTTPStatus.BAD_REQUEST, f'"beam" must be a whole number from 1 to {limits.beam}')
-    return [unmarked(text) for text in texts], beam, to
+    return [as_line(unmarked(text)) for text in texts], beam, composed(unmarked(to))
 
 
 def _page(languages: tuple[str, str], targets: Sequence[str]) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -157,6 +158,20 @@ class Tokenizer:
     def to_json(self) -> str:
         """The JSON of the `tokenizers` library."""
         return self._library.to_str(pretty=True)
+
+    def exported_json(self) -> str:
+        """As `to_json`, for those who open it with the `tokenizers` library itself.
+
+        That library keeps no ``encode_special_tokens`` in the JSON, and would obey a "<stop>" in a
+        text. Here the special tokens are none that it looks for: their ids stay, texts never give
+        them, and decoding leaves them out.
+        """
+        made = json.loads(self.to_json())
+        made["added_tokens"] = []
+        pattern = f"^(?:{'|'.join(map(re.escape, self.special))})$"
+        left_out = {"type": "Replace", "pattern": {"Regex": pattern}, "content": ""}
+        made["decoder"]["decoders"].insert(0, left_out)
+        return json.dumps(made, indent=2, ensure_ascii=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the JSON file of the `tokenizers` library, all of it or nothing."""

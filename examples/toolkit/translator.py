@@ -17,7 +17,7 @@ from toolkit.consensus import most_alike
 from toolkit.console import UserError, minutes_in_words, note
 from toolkit.corpus import Pair
 from toolkit.moses_text import TextForm
-from toolkit.pairs import ROWS, decode, log_probabilities, tell_cut_off
+from toolkit.pairs import ROWS, cut_off, decode, log_probabilities, tell_cut_off
 from toolkit.program import load_weights
 from toolkit.reading import composed
 from toolkit.runs import Run
@@ -105,6 +105,7 @@ class Translator:
         length_reward: float = 0.0,
         patience: float | None = None,
         penalty: Callable[..., Any] | None = None,
+        cut: list[bool] | None = None,
         numbers: Sequence[int] | None = None,
     ) -> list[str]:
         """Translations in the order of ``sentences``, each one line; greedy if ``beam`` is 1.
@@ -113,7 +114,8 @@ class Translator:
         translations. scores: each line begins with the log-probability of its tokens (nats) and a
         tab. rows: hypotheses decoded at a time. Outputs cut off at the longest length that the
         model was trained for are reported on stderr, by ``where`` and number (``numbers``, default:
-        from 1); with ``whole`` they are blank instead.
+        from 1); with ``whole`` they are blank instead. cut: a list that gets for each sentence
+        whether its output is cut off; then nothing is said on stderr.
         """
         chosen = [n for n, sentence in enumerate(sentences) if not (skip_blank and is_blank(sentence))]
         named = [numbers[n] if numbers else n + 1 for n in chosen]
@@ -122,7 +124,10 @@ class Translator:
         judged: dict[str, Any] = dict(length_penalty=length_penalty, penalty=penalty)
         how: dict[str, Any] = dict(length_reward=length_reward, patience=patience, **judged)
         found = decode(self.model, ids, self.device, longest, beam, n_best, rows, **how)
-        if not whole:
+        if cut is not None:
+            known = dict(zip(chosen, cut_off(found, longest), strict=True))
+            cut.extend(known.get(n, False) for n in range(len(sentences)))
+        elif not whole:
             tell_cut_off(found, longest, where, named, self.settings.units)
         places = [n_best * n + k for n, hypotheses in zip(chosen, found) for k in range(len(hypotheses))]
         written = [tokens for hypotheses in found for tokens in hypotheses]
@@ -221,10 +226,15 @@ class Translator:
         return {name: of.T @ weights @ into for name, weights in cross.items()}, source_words, target_words
 
     def explain(self, sentence: str, beam: int = 1, length_penalty: float | None = None) -> Explanation:
-        """What the model computes while it translates: see `minitensor.models.explain`."""
-        ids = [*self.encode([sentence], self.settings.units.one)[0], STOP][: self.settings.max_length]
-        how: dict[str, Any] = dict(beam=beam, length_penalty=length_penalty, max_new_tokens=self.settings.max_length)
-        return explain(self.model, ids, tokens=self.tokenizer.labels, **how)
+        """What the model computes while it translates: see `minitensor.models.explain`. An output
+        that is cut off is reported as by `translate`.
+        """
+        units, longest = self.settings.units, self.settings.max_length
+        ids = [*self.encode([sentence], units.one)[0], STOP][:longest]
+        how: dict[str, Any] = dict(beam=beam, length_penalty=length_penalty, max_new_tokens=longest)
+        made = explain(self.model, ids, tokens=self.tokenizer.labels, **how)
+        tell_cut_off([[[step.id for step in made.steps if step.id != STOP]]], longest, units.one, units=units)
+        return made
 
 
 def _one_line(text: str) -> str:

@@ -11,7 +11,8 @@ from exported import LONGEST, SMALL, Small, data_of, run_node, sentences
 from scripts import caller, refuser, unreported
 from toolkit import browser
 from toolkit.browser.weights import dequantised, quantised
-from toolkit.console import UserError
+from toolkit.console import UserError, unmarked
+from toolkit.reading import as_line
 from toolkit.tokenizer import START, STOP, Tokenizer
 from toolkit.translator import _one_line
 
@@ -110,6 +111,16 @@ def test_texts_are_cut_as_the_tokenizer_cuts_them(vocab):
     assert decoded == [_one_line(tokenizer.decode(one)) for one in strange]
 
 
+def test_what_is_typed_becomes_what_a_line_of_a_file_is():
+    """No character at an end, and none that is composed, is taken for another than in Python."""
+    letters = [chr(code) for code in range(0x1_1000) if not 0xD800 <= code < 0xE000]
+    texts = [*ODD, " e\u0301t\u00e9 \u200b", *(f"{letter}e\u0301 {letter}" for letter in letters)]
+    found = run_node("console.log(JSON.stringify(GIVEN.texts.map(asLine)))", texts=texts)
+    assert found == [as_line(unmarked(text)) for text in texts]
+    assert found[len(ODD)] == "\u00e9t\u00e9 \u200b"
+    assert 'input.value.split("\\n").map(asLine)' in browser.script("form.js")
+
+
 def test_halves_are_those_of_ieee():
     values = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float64)
     found = run_node("console.log(JSON.stringify(Array.from({length: 65536}, (_, bits) => String(half(bits)))))")
@@ -126,6 +137,35 @@ def test_what_cannot_be_translated_is_said():
     given = browser.data(Small("gru"), ("en", "fr"), "")
     said = run_node(code, **given, texts=[" \n", "cat " * 50])
     assert said[0] == "There is nothing to translate." and f"at most {LONGEST - 1} can be translated" in said[1]
+
+
+def test_what_is_cut_off_is_said():
+    """Of a model that stops at a step, or later than the longest output."""
+    code = """
+    const translator = new Translator(GIVEN), found = [];
+    for (const last of GIVEN.steps) {
+      translator.model = {start: () => ({steps: 0}), reorder() {}, step(ids, state) {
+        const best = ++state.steps === last ? translator.config.stop : 60;
+        const logp = Float32Array.from({length: 200}, (_, id) => (id === best ? -0.1 : id > 100 ? -9 : -99));
+        return ids.map(() => ({logp, attention: null}));
+      }};
+      for (const width of [1, 3]) found.push((await translator.translate("A cat.", {width})).cut);
+    }
+    console.log(JSON.stringify(found));
+    """
+    given = browser.data(Small("gru"), ("en", "fr"), "")
+    assert run_node(code, **given, steps=[1, LONGEST, LONGEST + 1]) == [False] * 4 + [True] * 2
+    code = f"""
+    const make = () => null, DATA = {{}};
+    {browser.script("form.js")}
+    console.log(JSON.stringify(GIVEN.cut.map(cutOff)));
+    """
+    said = run_node(code, cut=[[False], [True], [False, False], [False, True], [True, False, True]])
+    ends = "cut off at the longest length that the model was trained for."
+    assert said == [
+        "", f". The translation is {ends}", "", f". Line 2 of the translation is {ends}",
+        f". Lines 1, 3 of the translation are {ends}",
+    ]  # fmt: skip
 
 
 # --- weights --------------------------------------------------------------------------------------
@@ -176,7 +216,10 @@ def test_export(tmp_path, capsys):
     assert "MB, weights as int8" in capsys.readouterr().out
     small = data_of(page.read_bytes())
     assert len(small["example"].split()) > 4 and small["config"]["cell"] == "gru"
+    refused(capsys, "page.html exists; name a new file", "export", "--run", run, "--out", page, "--as", "float16")
+    assert data_of(page.read_bytes()) == small
     (tmp_path / "pairs.tsv").unlink()
+    page = tmp_path / "other.html"
     assert call("export", "--run", run, "--out", page, "--as", "float16", "--example", "A cat.") == 0
     whole = data_of(page.read_bytes())
     assert whole["example"] == "A cat." and len(json.dumps(whole)) > len(json.dumps(small))

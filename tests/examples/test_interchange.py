@@ -10,7 +10,7 @@ import translate
 from exported import LONGEST, SMALL, Small, sentences
 from scripts import caller, refuser, unreported
 from toolkit.interchange import ctranslate2_folder, onnx_folder
-from toolkit.tokenizer import START, STOP, Tokenizer
+from toolkit.tokenizer import PAD, START, STOP, Tokenizer
 
 import minitensor as mt
 
@@ -95,6 +95,45 @@ def test_ctranslate2_gives_the_words_of_the_model(name, tmp_path):
     for one, result in zip(ids, found, strict=True):
         expected = small.model.generate(mt.asarray([[*one, STOP]]), LONGEST)[0]
         assert result.hypotheses[0] == [tokens[i] for i in expected]
+
+
+def test_ctranslate2_has_to_be_told_both_lengths(tmp_path):
+    """The longest, or a sentence that does not end is an error; and that there may be none."""
+    ctranslate2, small = pytest.importorskip("ctranslate2"), Small("post-norm")
+    for folder in (tmp_path / "endless", tmp_path / "empty"):
+        folder.mkdir()
+        ctranslate2_folder.write(small, folder, {})
+        for name, values in small.model.named_parameters():  # then a STOP is always the most probable
+            if name.startswith("decoder.layers.0.norm3."):
+                row = small.model.state_dict()["output.weight"].numpy()[STOP]
+                values.assign(100 * row if name.endswith("bias") else 0 * row)
+    endless, empty = (ctranslate2.Translator(str(tmp_path / name), intra_threads=1) for name in ("endless", "empty"))
+    tokens = small.tokenizer.tokens()
+    ids = [small.tokenizer.encode(text) for text in TEXTS[:2]]
+    pieces = [[tokens[i] for i in one] for one in ids]
+    told = dict(beam_size=1, max_decoding_length=LONGEST, min_decoding_length=0)
+    assert [len(one.hypotheses[0]) for one in endless.translate_batch(pieces, **told)] == [LONGEST] * 2
+    with pytest.raises(RuntimeError, match="No position encodings are defined"):
+        endless.translate_batch(pieces, beam_size=1)
+    assert small.model.generate(mt.asarray([[*ids[0], STOP]]), LONGEST)[0] == []
+    assert [one.hypotheses[0] for one in empty.translate_batch(pieces, **told)] == [[], []]
+    (found, _) = empty.translate_batch(pieces, beam_size=1, max_decoding_length=LONGEST)
+    assert len(found.hypotheses[0]) == 1
+
+
+@pytest.mark.parametrize("kind", ["onnx", "ctranslate2"])
+def test_the_tokenizer_of_a_folder_obeys_no_text(kind, tmp_path):
+    """Opened by the `tokenizers` library it cuts as ours does: "<stop>" in a text is text."""
+    pytest.importorskip({"onnx": "onnx", "ctranslate2": "ctranslate2"}[kind])
+    tokenizers, small = pytest.importorskip("tokenizers"), Small("post-norm")
+    (onnx_folder if kind == "onnx" else ctranslate2_folder).write(small, tmp_path, {})
+    exported = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert exported.get_vocab() == small.tokenizer.vocabulary()
+    for text in ("<stop> signs", "<pad><start> cats<stop>", "e\u0301t\u00e9  A cat.", *TEXTS):
+        ids = small.tokenizer.encode(text)
+        assert exported.encode(text).ids == ids and min(ids) > STOP
+        for skip in (True, False):
+            assert exported.decode([START, *ids, STOP, PAD], skip_special_tokens=skip) == small.tokenizer.decode(ids)
 
 
 def test_export_from_the_command_line(tmp_path, capsys):

@@ -15,7 +15,7 @@ from toolkit.console import UserError
 from toolkit.corpus import load_parallel
 from toolkit.documents import load_documents
 from toolkit.labelled import read_labelled
-from toolkit.reading import NotText, composed, lines_of, read_lines, read_text, unified
+from toolkit.reading import NotText, as_line, composed, lines_of, read_lines, read_text, unified
 from toolkit.series import read_series
 from toolkit.text import load_text
 
@@ -120,6 +120,13 @@ def test_blank_lines_may_be_kept(tmp_path):
     assert read_lines(tmp_path / "text", keep_blank=True) == ["one", "", "", "two", ""]
     with pytest.raises(UserError, match=r"text line 2 is empty \(and 2 more\); remove it"):
         read_lines(tmp_path / "text", "remove it")
+
+
+def test_what_is_typed_is_what_a_line_of_a_file_is(tmp_path):
+    lines = [" e\u0301te\u0301\t", "\x1cb\u2028c\x85", "\u200bd \u3000", "\u200b ", "e"]
+    (tmp_path / "text").write_text("\n".join(lines), encoding="utf-8")
+    found = read_lines(tmp_path / "text", keep_blank=True)
+    assert [as_line(line) for line in lines] == found == ["été", "b\u2028c", "\u200bd", "", "e"]
 
 
 def test_standard_input_is_read_like_a_file(monkeypatch):

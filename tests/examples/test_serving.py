@@ -3,9 +3,11 @@
 import http.client
 import json
 import socket
+import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import patch
 
 import pytest
 import translate
@@ -13,7 +15,7 @@ from exported import LONGEST, Small, sentences
 from scripts import caller, unreported
 from toolkit import translator
 from toolkit.console import UserError
-from toolkit.queueing import Limits, Refused, Together
+from toolkit.queueing import Limits, Made, Refused, Together
 from toolkit.serving import Server
 
 call = caller(translate.main)
@@ -51,7 +53,7 @@ def test_it_translates_as_python_does(server):
     translator = server.together.translators[""]
     for beam in (1, 3):
         status, found = ask(server, {"texts": TEXTS[:4], "beam": beam})
-        assert (status, found) == (200, {"translations": translator.translate(TEXTS[:4], beam=beam)})
+        assert (status, found["translations"]) == (200, translator.translate(TEXTS[:4], beam=beam))
     assert ask(server, {"texts": ["Ein\u2028e Kätzchen 猫"]})[0] == 200
 
 
@@ -61,8 +63,17 @@ def test_many_at_once_get_their_own_and_share_the_work(server):
     asked = [[TEXTS[n % 12], TEXTS[(5 * n + 1) % 12]] for n in range(40)]
     with ThreadPoolExecutor(40) as threads:
         found = list(threads.map(lambda texts: ask(server, {"texts": texts}), asked))
-    assert [answer for _, answer in found] == [{"translations": [alone[text] for text in texts]} for texts in asked]
+    assert [answer["translations"] for _, answer in found] == [[alone[text] for text in texts] for texts in asked]
     assert server.together.batches - before < 40
+
+
+def test_what_is_cut_off_is_told_with_the_answer_and_not_on_the_terminal(server, monkeypatch, capsys):
+    texts = [f"{n} cats." for n in range(5)]
+    lengths = iter([LONGEST - 1, LONGEST, 3, LONGEST, 0])
+    monkeypatch.setattr(translator, "decode", lambda _, ids, *how, **more: [[[60] * next(lengths)] for _ in ids])
+    status, found = ask(server, {"texts": texts})
+    assert (status, found["cut_off"]) == (200, [False, True, False, True, False]) and len(found["translations"]) == 5
+    assert not capsys.readouterr().err
 
 
 BAD = {
@@ -112,6 +123,22 @@ def test_a_byte_order_mark_is_no_part_of_a_text(server):
     assert ask(server, b"\xef\xbb\xbf" + json.dumps({"texts": TEXTS[:1]}).encode()) == plain
 
 
+def test_a_text_is_what_a_line_of_a_file_is(server):
+    """Without blanks at either end, and composed, as on the command line."""
+    translator = server.together.translators[""]
+    (expected,) = translator.translate(["Un été."])
+    assert ask(server, {"texts": ["\u3000Un e\u0301te\u0301.\x85 "]}) == (
+        200,
+        {"translations": [expected], "cut_off": [True]},
+    )
+    asked = []
+    with patch.object(
+        translator, "translate", lambda texts, cut, **_: asked.extend(texts) or cut.extend([False] * 2) or texts
+    ):
+        ask(server, {"texts": [" \ufeffA", "\ufeff e\u0301 "]})
+    assert asked == ["\ufeffA", "é"]
+
+
 def test_other_methods_are_told_which_are_allowed(server):
     """HEAD has the headers of GET alone; what the library itself refuses is JSON too."""
     for method, path, allowed in (
@@ -142,16 +169,78 @@ def answered(server, method, path):
     return found
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(server):
-    translator, limits = server.together.translators[""], Limits(seconds=0.3)
-    with Server(translator, ("en", "fr"), "127.0.0.1", 0, limits) as other:
-        threading.Thread(target=other.serve_forever, daemon=True).start()
-        with socket.create_connection(other.server_address[:2], timeout=20) as connection:
-            connection.sendall(
-                b"POST /translate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
-            )
-            assert b" 408 " in connection.recv(4096).split(b"\r\n")[0]
-        other.shutdown()
+HEAD = b"POST /translate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+@pytest.fixture
+def hasty(server):
+    """A server that waits for a request no longer than a second."""
+    with Server(server.together.translators[""], ("en", "fr"), "127.0.0.1", 0, Limits(seconds=1.0)) as made:
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        yield made
+        made.shutdown()
+
+
+@pytest.mark.parametrize("part", ["body", "headers"])
+@pytest.mark.parametrize("dribbles", [False, True])
+def test_a_request_that_does_not_come_is_not_waited_for(hasty, part, dribbles):
+    """Nor one of which a byte or a line comes now and then: the limit is for all of it."""
+    whole, more = (HEAD + b"Content-Length: 99\r\n\r\n", b" ") if part == "body" else (HEAD, b"X: y\r\n")
+    with socket.create_connection(hasty.server_address[:2], timeout=20) as connection:
+        started = time.monotonic()
+        connection.sendall(whole)
+        connection.settimeout(0.3)
+        answer = b""
+        while not answer and time.monotonic() < started + 10:
+            try:
+                answer = connection.recv(4096)
+            except TimeoutError:
+                if dribbles:
+                    connection.sendall(more)
+        connection.settimeout(20)
+        answer += b"".join(iter(lambda: connection.recv(4096), b""))
+        assert b" 408 " in answer.split(b"\r\n")[0] and 0.9 < time.monotonic() - started < 5
+        assert f"the {part} did not come within 1 seconds".encode() in answer
+
+
+def test_a_connection_that_is_kept_has_the_time_anew(hasty):
+    connection = http.client.HTTPConnection(*hasty.server_address[:2], timeout=30)
+    for _ in range(3):
+        time.sleep(0.6)
+        connection.request("GET", "/")
+        assert connection.getresponse().read() == hasty.page
+    connection.close()
+
+
+def test_a_length_is_said_once(server):
+    body = json.dumps({"texts": TEXTS[:1]}).encode()
+    length = f"Content-Length: {len(body)}\r\n".encode()
+    other, chunked = b"Content-Length: 1\r\n", b"Transfer-Encoding: chunked\r\n"
+    cases = (length, 200), (length * 2, 400), (length + other, 400), (length + chunked, 400), (chunked, 411)
+    for headers, status in cases:
+        with socket.create_connection(server.server_address[:2], timeout=20) as connection:
+            connection.sendall(HEAD + headers + b"\r\n" + body)
+            assert f" {status} ".encode() in connection.recv(4096).split(b"\r\n")[0], headers
+
+
+@pytest.mark.parametrize("where", ["in the headers", "in the body", "before the answer"])
+def test_who_goes_away_is_no_error(server, where, capfd, monkeypatch):
+    """No traceback, and the server lives on."""
+    ended = threading.Event()
+    shut = server.shutdown_request
+    monkeypatch.setattr(server, "shutdown_request", lambda request: (shut(request), ended.set()))
+    body = json.dumps({"texts": TEXTS[:5]}).encode()
+    whole = HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+    going = threading.Event()
+    translate = server.together.translate
+    monkeypatch.setattr(server.together, "translate", lambda *asked: (translate(*asked), going.wait(20))[0])
+    with socket.create_connection(server.server_address[:2], timeout=20) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing it is a reset
+        connection.sendall({"in the headers": HEAD, "in the body": whole[:-9], "before the answer": whole}[where])
+        time.sleep(0.2)
+    going.set()
+    assert ended.wait(20)
+    assert ask(server, {"texts": TEXTS[:1]})[0] == 200 and capfd.readouterr().err == ""
 
 
 class Slow:
@@ -163,8 +252,9 @@ class Slow:
     def encode(self, texts, where):
         return [[3]] * len(texts)
 
-    def translate(self, texts, beam=1, **_):
+    def translate(self, texts, beam=1, *, cut, **_):
         self.go.wait(10)
+        cut.extend(text == "y" for text in texts)
         self.calls.append(list(texts))
         if "bad" in texts:
             raise FloatingPointError("spoilt")
@@ -194,7 +284,26 @@ def test_too_many_and_too_slow_are_refused_and_failures_are_heard():
     assert slow.calls == [["a"]]  # what nobody waits for any more is not translated
     with pytest.raises(FloatingPointError, match="spoilt"):
         together.translate(["bad"], 1)
-    assert together.translate(["x"], 1) == ["X"]
+    assert together.translate(["x"], 1) == Made(["X"], [False])
+    together.close()
+
+
+def test_each_request_hears_what_of_its_own_is_cut_off():
+    slow = Slow()
+    together = Together(slow, Limits(patience=20.0))
+    with ThreadPoolExecutor(3) as threads:
+        threads.submit(together.translate, ["a"], 1)
+        while not together._count:
+            time.sleep(0.01)
+        time.sleep(0.05)  # the first is being translated, the next two wait
+        asked = [threads.submit(together.translate, texts, 1) for texts in (["y", "b"], ["c", "y", "y"])]
+        while together._count < 6:
+            time.sleep(0.01)
+        slow.go.set()
+        assert [one.result() for one in asked] == [
+            Made(["Y", "B"], [True, False]), Made(["C", "Y", "Y"], [False, True, True]),
+        ]  # fmt: skip
+    assert together.batches == 2
     together.close()
 
 

@@ -173,13 +173,21 @@ def test_requests_say_the_language(run):
                 connection.request("POST", "/translate", body, {"Content-Type": "application/json"})
                 return json.loads(connection.getresponse().read())
 
-        assert ask(to="de") == {"translations": ["zwei Hunde"]} and ask(to="fr") == {"translations": ["deux chiens"]}
+        assert ask(to="de") == {"translations": ["zwei Hunde"], "cut_off": [False]}
+        assert ask(to="fr")["translations"] == ["deux chiens"]
+        assert ask(to="German") == ask(to="de-DE") == ask(to="de") and ask(to="français") == ask(to="fr")
         assert ask() == ask(to="es") == {"error": '"to" must be one of: de, fr'}
         assert '"to" must be the name of a language' in ask(to=3)["error"]
         server.shutdown()
     together = Together(translator, Limits())
     with pytest.raises(Refused, match="there is one target language"):
         together.translate(["two dogs"], 1, "de")
+    together.close()
+    together = Together({"de": several["de"]}, Limits())  # of a run with one, as translate --to takes it
+    for to in ("", "de", "German"):
+        assert together.translate(["two dogs"], 1, to).translations == ["zwei Hunde"]
+    with pytest.raises(Refused, match='"to" must be one of: de'):
+        together.translate(["two dogs"], 1, "French")
     together.close()
 
 

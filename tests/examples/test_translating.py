@@ -85,6 +85,32 @@ def test_a_blank_line_stays_where_it_is(run, tmp_path, capsys):
     refused(capsys, "in.en line 2 has", *translated, "--skip-blank")
 
 
+def test_an_argument_is_what_a_line_of_a_file_is(run, data, tmp_path, capsys):
+    """Blanks at either end and the form of Unicode change nothing: neither what is translated, nor
+    how probable a translation is, whichever way a text comes in.
+    """
+    source, target = PAIRS[2]  # with an accent
+    typed = f" \t{source}\u3000", f"\u2003{unicodedata.normalize('NFD', target)} "
+    (tmp_path / "in.en").write_text(f"{typed[0]}\n", encoding="utf-8")
+    translated = "translate", "--run", run, "--scores"
+    expected = printed(capsys, *translated, source)
+    assert (
+        printed(capsys, *translated, typed[0])
+        == printed(capsys, *translated, "--input", tmp_path / "in.en")
+        == expected
+    )
+    pairs = table(tmp_path / "pairs.tsv", [PAIRS[2], PAIRS[3]])
+    expected = printed(capsys, "score", "--run", run, "--data", pairs)
+    found = printed(capsys, "score", "--run", run, *typed, PAIRS[3][0], f"{PAIRS[3][1]} ")
+    assert found == expected and found[0].endswith(f"\t{source}\t{target}")
+    page, other = tmp_path / "one.html", tmp_path / "other.html"
+    assert (
+        printed(capsys, "explain", "--run", run, typed[0], "--out", page)[:-1]
+        == printed(capsys, "explain", "--run", run, source, "--out", other)[:-1]
+    )
+    assert page.read_bytes() == other.read_bytes()
+
+
 def test_standard_input(run, capsys, pipe):
     expected = printed(capsys, "translate", "--run", run, "two red cars.")
     for options in ((), ("--input", "-")):
@@ -163,6 +189,11 @@ def test_what_is_cut_off_is_as_long_as_training_allows_and_told(run, capsys, bea
         "note: the output for line 1, 2, 3, 4, 5 (and 2 more) is cut off at 40 tokens, the most that the model was trained for"
         " (see train --max-length)\n"
     )
+    cut = []
+    translator.translate(["two red cars.", "", "ten cats."], beam, skip_blank=True, cut=cut)
+    assert cut == [True, False, True] and not capsys.readouterr().err
+    translator.explain("two red cars.", beam)
+    assert "note: the output for sentence 1 is cut off at 40 tokens, the most" in capsys.readouterr().err
 
 
 def test_translations_are_lines(run, monkeypatch):

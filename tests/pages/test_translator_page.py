@@ -39,11 +39,20 @@ def test_it_translates_and_shows_what_each_word_looks_at(show, page, small, widt
 
 def test_lines_beams_and_what_is_wrong(show, page):
     shown = show(page)
+    found = []
+    for text in ("Un été.", "\u3000 Un e\u0301te\u0301.\x85 "):
+        shown.page.fill("#source", text)
+        shown.page.click("#go")
+        shown.page.locator("#told", has_text=" ms, ").wait_for()
+        found.append([shown.page.locator(part).inner_html() for part in ("#translation", "#attention")])
+        assert "The translation is cut off at the longest length" in shown.page.locator("#told").text_content()
+    assert found[0] == found[1]  # the same translation, of the same words
     shown.page.fill("#source", "A cat.\n\nA dog.")
     shown.page.select_option("#beam", "3")
     shown.page.press("#source", "Enter")
     shown.page.locator("#told", has_text=" ms, ").wait_for()
     assert shown.page.locator("#translation").text_content().count("\n") == 1
+    assert "Lines 1, 2 of the translation are cut off" in shown.page.locator("#told").text_content()
     shown.page.fill("#source", "  ")
     shown.page.click("#go")
     assert shown.page.locator("#told").text_content() == "There is nothing to translate."

@@ -7,6 +7,13 @@ const output = make("output", {id: "translation", dir: "auto", "aria-live": "pol
 const told = make("p", {id: "told", class: "soft", role: "status"});
 let running = 0;
 
+// What is said of translations of which some, true in `cut`, do not end by themselves.
+function cutOff(cut) {
+  const lines = cut.flatMap((one, index) => (one ? [index + 1] : []));
+  const which = cut.length === 1 ? "The translation is" : `${lines.length === 1 ? "Line" : "Lines"} ${lines.join(", ")} of the translation ${lines.length === 1 ? "is" : "are"}`;
+  return lines.length ? `. ${which} cut off at the longest length that the model was trained for.` : "";
+}
+
 // Puts them into the page. `translate(lines, beam, latest)` is asked for a translation of lines, maybe again before
 // it has answered: `latest()` is then false for the earlier call. What it returns, or throws, is told below.
 function form(about, translate, ...more) {
@@ -15,7 +22,7 @@ function form(about, translate, ...more) {
     told.className = "soft";
     told.textContent = "";
     try {
-      const lines = input.value.split("\n").filter(line => !isBlank(line));
+      const lines = input.value.split("\n").map(asLine).filter(line => line);
       if (!lines.length) throw new Error("There is nothing to translate.");
       const words = await translate(lines, Number(width.value), latest);
       if (latest()) told.textContent = words;

@@ -8,7 +8,7 @@ form(`${DATA.source} to ${DATA.target}: ${DATA.about}. All is computed on this p
 
 // Line by line; a later call takes the place of one that is still going on.
 async function translate(lines, width, latest) {
-  const started = performance.now(), done = [];
+  const started = performance.now(), done = [], cut = [];
   for (const line of lines) {
     const found = await translator.translate(line, {width}, async seen => {
       if (!latest()) throw null;
@@ -17,9 +17,10 @@ async function translate(lines, width, latest) {
     });
     if (!latest()) return;
     done.push(found.text);
+    cut.push(found.cut);
     show(done.join("\n"), found);
   }
-  return `${Math.round(performance.now() - started)} ms, with the time that the page took to draw`;
+  return `${Math.round(performance.now() - started)} ms, with the time that the page took to draw${cutOff(cut)}`;
 }
 
 function show(text, seen) {

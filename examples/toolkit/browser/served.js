@@ -6,10 +6,10 @@ form("Texts are sent to the server that this page came from.", async (texts, bea
   told.textContent = "translating …";
   const answer = await fetch("translate", {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify({texts, beam, ...to})})
     .catch(() => { throw new Error("The server does not answer; has it been ended?"); });
-  const {translations, error} = await answer.json();
+  const {translations, cut_off: cut, error} = await answer.json();
   if (error) throw new Error(error);
   if (latest()) output.textContent = translations.join("\n");
-  return `${Math.round(performance.now() - started)} ms, there and back`;
+  return `${Math.round(performance.now() - started)} ms, there and back${cutOff(cut)}`;
 });
 if (DATA.targets.length) document.getElementById("beam").before(into);
 input.focus();

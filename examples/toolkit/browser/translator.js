@@ -9,7 +9,8 @@ class Translator {
     this.model = new (this.config.arch === "transformer" ? Transformer : Seq2Seq)(this.config, weights);
   }
 
-  // {text, ids, source, looks}; throws an Error with words for the reader if there is nothing to translate, or too much.
+  // {text, ids, source, looks, cut}, the last whether it is cut off at the longest length; throws an Error with words for the
+  // reader if there is nothing to translate, or too much.
   async translate(text, {width = 1, alpha = 0.6} = {}, onStep = async () => {}) {
     const {start, stop, longest} = this.config, ids = this.tokenizer.encode(text);
     if (isBlank(text)) throw new Error("There is nothing to translate.");
@@ -17,7 +18,7 @@ class Translator {
     const source = [...ids, stop], shown = async ({ids, looks}) => onStep({text: this.tokenizer.decode(ids), ids, source, looks});
     const found = width === 1 ? await greedy(this.model, source, {start, stop, longest}, shown)
       : await beamSearch(this.model, source, {start, stop, longest, width, alpha}, shown);
-    return {text: this.tokenizer.decode(found.ids), ids: found.ids, source, looks: found.looks};
+    return {text: this.tokenizer.decode(found.ids), ids: found.ids, source, looks: found.looks, cut: found.ids.length >= longest};
   }
 
   // What words look at: {sourceWords, targetWords, shares}, a row for each target word; null if there is no attention.

@@ -48,7 +48,7 @@ def write(translator: Translator, folder: Path, about: dict[str, Any]) -> None:
     spec.optimize()
     with writing(folder):
         spec.save(str(folder))
-    write_text(folder / "tokenizer.json", translator.tokenizer.to_json())
+    write_text(folder / "tokenizer.json", translator.tokenizer.exported_json())
 
 
 def _fill_stack(spec: Any, weights: dict[str, np.ndarray], stack: str, width: int, *, pre_norm: bool) -> None:

@@ -37,5 +37,5 @@ def write(translator: Translator, folder: Path, about: dict[str, Any]) -> None:
     described = {**about, "arch": s.arch, **shape, **own, **ids}
     for name, content in made.items():
         write_whole(folder / name, content)
-    write_text(folder / "tokenizer.json", translator.tokenizer.to_json())
+    write_text(folder / "tokenizer.json", translator.tokenizer.exported_json())
     write_text(folder / "translator.json", json.dumps(described, indent=2, ensure_ascii=False) + "\n")

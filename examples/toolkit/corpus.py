@@ -24,11 +24,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from toolkit.blank import is_blank, stripped
+from toolkit.blank import is_blank
 from toolkit.column_names import Wanted
 from toolkit.console import UserError, counted
 from toolkit.copies import copies_note
-from toolkit.quoting import in_quotes, quotes_note, read_quoted, unquoted
+from toolkit.quoting import in_quotes, quotes_note, read_cells, read_quoted
 from toolkit.reading import check_filled, composed, lines_of, read_lines, read_text
 from toolkit.two_sides import Pairs
 
@@ -239,14 +239,8 @@ def _read_pairs(path: Path, kind: Pairs, skip_blank: bool, skip_ragged: bool) ->
     rows = rows[1:] if header else rows
     if not rows:
         raise UserError(f"{path} holds no {kind.one}, only a line of names")
-    cells = [stripped(row[column]) for _, row in rows for column in (first, second)]
-    if all_quoted:
-        quoted, read = [n for n, cell in enumerate(cells) if in_quotes(cell)], True
-        cells = list(map(unquoted, cells))
-    else:
-        cells, quoted, read = read_quoted(cells)
-    notes += quotes_note(str(path), "cell", len(quoted), rows[quoted[0] // 2][0] if quoted else 0, read)
-    pairs = list(zip(cells[::2], cells[1::2], strict=True))
+    cells, more = read_cells(str(path), [(number, (row[first], row[second])) for number, row in rows], all_quoted)
+    notes, pairs = notes + more, [(source, target) for source, target in cells]
     if not skip_blank:
         for side in (0, 1):
             kind.check_side(

@@ -25,6 +25,7 @@ from toolkit.blank import is_blank
 from toolkit.column_names import COMMENTS, LABELLED, LABELS, TEXTS, find_named, known_names
 from toolkit.console import UserError, counted
 from toolkit.copies import copies_note
+from toolkit.quoting import read_cells
 from toolkit.reading import lines_of, read_text
 
 __all__ = ["Labelled", "NaiveBayes", "Ngrams", "Pair", "alike", "character_ngrams", "read_labelled", "syllables"]
@@ -106,20 +107,24 @@ def read_labelled(path: str, known: Collection[str] = (), whole: bool = False) -
     named = find_named(first, LABELLED, f"{path} line {line}")
     place, label_place = named or (0, 1)
     width = len(first) if named else 2
-    found = []
     for number, row in rows:
         if len(row) != width or is_blank(row[place]) or is_blank(row[label_place]):
             raise UserError(_unlike(path, number, row, width, bool(named)))
-        found.append((row[place].strip(), row[label_place].strip()))
+    below = [(number, (row[place], row[label_place])) for number, row in rows[bool(named) :]]
+    cells, quotes = read_cells(path, below)
+    found = [(text.strip(), label.strip()) for text, label in cells]
+    for (number, _), pair in zip(below, found, strict=True):
+        if not all(pair):  # of a blank cell in quotes
+            raise UserError(_unlike(path, number, list(pair), 2, bool(named)))
     told = not named and _is_header(found, known)
-    found = found[1:] if told or named else found
+    found = found[1:] if told else found
     pairs = list(dict.fromkeys(found))
     made = Labelled([], [], pairs) if whole else _parts(path, pairs)
     names = ": ".join(cell.strip() for cell in first)
     taken = f"{path} line {line}, {names}, is taken for names of the columns; no other line has its label"
     different = len({alike(text) for text, _ in found})
     copies = copies_note(path, "text", len(found), different, "text and label", len(found) - len(pairs), whole)
-    return replace(made, notes=((taken,) if told else ()) + copies)
+    return replace(made, notes=quotes + ((taken,) if told else ()) + copies)
 
 
 def _parts(path: str, pairs: list[Pair]) -> Labelled:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from toolkit.blank import stripped
 from toolkit.console import counted
+from toolkit.tables import is_number
 
-__all__ = ["in_quotes", "quotes_note", "read_quoted", "unquoted"]
+__all__ = ["in_quotes", "quotes_note", "read_cells", "read_quoted", "unquoted"]
 
 QUOTE = '"'
 MANY = 10  # texts with commas, all in quotes
@@ -26,13 +27,14 @@ def read_quoted(texts: Sequence[str]) -> tuple[list[str], list[int], bool]:
     are; the places of those that are quoted as by csv; and whether they were read so.
 
     A text that is one quotation, ``"Hello."``, looks like one that csv has quoted. So csv has
-    written the texts if all are in quotes; or if those are that must be, which hold a quote or (for
-    spreadsheets) a comma, and no others, and one has doubled quotes inside or they are `MANY`.
+    written the texts if all are in quotes, but for numbers; or if those are that must be, which
+    hold a quote or (for spreadsheets) a comma, and no others, and one has doubled quotes inside or
+    they are `MANY`.
     """
     inside = [text[1:-1].replace(2 * QUOTE, "") if in_quotes(text) else QUOTE for text in texts]
     quoted = [n for n, rest in enumerate(inside) if QUOTE not in rest]
     doubled = [n for n in quoted if QUOTE in texts[n][1:-1]]
-    certain = len(quoted) == len(texts)
+    certain = all(QUOTE not in rest or is_number(text) for text, rest in zip(texts, inside, strict=True))
     if len(quoted) == sum(QUOTE in text for text in texts) and (doubled or len(quoted) >= MANY):
         whole = [texts[n] for n in quoted if QUOTE not in texts[n][1:-1] and len(texts[n]) > 2]  # "" is a blank one
         by_comma = all("," in text for text in whole) and all(QUOTE in text for text in texts if "," in text)
@@ -50,6 +52,22 @@ def in_quotes(text: str) -> bool:
 def unquoted(text: str) -> str:
     """The text without quotes around it, and with one for two inside."""
     return stripped(text[1:-1].replace(2 * QUOTE, QUOTE)) if in_quotes(text) else text
+
+
+def read_cells(
+    path: str, rows: Sequence[tuple[int, Sequence[str]]], sure: bool = False
+) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
+    """The cells of all rows, equally many in each, as `read_quoted` gives them, and a note on them;
+    a row comes with the number of its line. sure: that csv has written them.
+    """
+    width = len(rows[0][1]) if rows else 1
+    cells = [stripped(cell) for _, row in rows for cell in row]
+    if sure:
+        cells, quoted, read = list(map(unquoted, cells)), [n for n, cell in enumerate(cells) if in_quotes(cell)], True
+    else:
+        cells, quoted, read = read_quoted(cells)
+    notes = quotes_note(path, "cell", len(quoted), rows[quoted[0] // width][0] if quoted else 0, read)
+    return list(zip(*(cells[n::width] for n in range(width)), strict=True)), notes
 
 
 def quotes_note(path: str, what: str, count: int, line: int, read: bool) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ BROKEN = re.compile(
     f"[{CONTROL}\\ufffd\\ufeff\\ue000-\\uf8ff]|[ÃÂ][\x80-\xbf]|â€"
 )  # the last two: UTF-8 read as Latin-1
 INVISIBLE = re.compile("[\\u00ad\\u200b\\u200e\\u200f\\u202a-\\u202e\\u2060-\\u2064]")
+WORD = re.compile(r"[^\W\d_]+")
 MARKUP = re.compile(r"</?[a-zA-Z][^<>]*>|&(?:[a-zA-Z]{2,8}|#\d{1,6}|#x[0-9a-fA-F]{1,6});")
 
 
@@ -177,23 +178,29 @@ def _find_swapped(parts: Mapping[str, Sequence[Pair]]) -> Iterator[Place]:
         for number, pair in enumerate(pairs, start=1):
             if _alike(pair[0]) == _alike(pair[1]):  # copied, or a name
                 continue
-            both = tuple(map(_words, pair))
-            own: tuple[set[str], ...] = (
-                both if part == TRAIN else (set(), set())
-            )  # what of the counts is from the pair itself
-            for side in (0, 1):
-                here, there = (
-                    [counts[which][word] - (word in own[which]) for word in both[side]] for which in (side, 1 - side)
-                )
-                foreign = sum(b > FAR * a for a, b in zip(here, there, strict=True))
-                if foreign >= WORDS and not any(a > FAR * b for a, b in zip(here, there, strict=True)):
-                    yield Place(part, number)
-                    break
+            both = _words(pair[0]), _words(pair[1])
+            if any(_is_foreign(both, side, counts, part == TRAIN) for side in (0, 1)):
+                yield Place(part, number)
+
+
+def _is_foreign(both: Sequence[set[str]], side: int, counts: Sequence[Counter[str]], counted: bool) -> bool:
+    """Whether the words of a side of a pair are the other language's; ``counted``: they are in the
+    counts themselves.
+    """
+    foreign = 0
+    for word in both[side]:
+        here, there = counts[side][word], counts[1 - side][word]
+        if counted:
+            here, there = here - 1, there - (word in both[1 - side])
+        if here > FAR * there:  # as almost always
+            return False
+        foreign += there > FAR * here
+    return foreign >= WORDS
 
 
 def _words(text: str) -> set[str]:
     """The different words of a text, in lower case, without digits and marks."""
-    return set(re.findall(r"[^\W\d_]+", text.casefold()))
+    return set(WORD.findall(text.casefold()))
 
 
 def _usual_ratio(pairs: Sequence[Pair]) -> tuple[float, float]:

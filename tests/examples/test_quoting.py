@@ -8,6 +8,7 @@ from scripts import caller
 from toolkit.checking import report
 from toolkit.console import UserError
 from toolkit.corpus import load_parallel
+from toolkit.labelled import read_labelled
 from toolkit.quoting import read_quoted
 
 call = caller(translate.main)
@@ -28,6 +29,13 @@ def whole(path):
     read = load_parallel(path, "en", "de", whole=True)
     (pairs,) = read.tests.values()
     return pairs, read.notes
+
+
+def test_numbers_may_be_without_quotes(tmp_path):
+    pairs = [*PAIRS, ("The number is:", "12")]
+    quote = lambda text: text if text == "12" else '"' + text.replace('"', '""') + '"'  # noqa: E731
+    (tmp_path / "pairs.tsv").write_text("".join("\t".join(map(quote, pair)) + "\n" for pair in pairs))
+    assert whole(tmp_path / "pairs.tsv")[0] == pairs
 
 
 @pytest.mark.parametrize("names", [NAMES, []])
@@ -120,3 +128,17 @@ def test_check_and_train_tell(tmp_path, capsys):
         assert call(*how, "--run", tmp_path / "run", "--data", written(tmp_path / "other.tsv", SAID)) == 0
         printed = capsys.readouterr()
         assert "20 cells are quoted" in printed.err and '""' not in printed.out
+
+
+@pytest.mark.parametrize("names", [[("text", "label")], []])
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+def test_labelled_texts(tmp_path, quoting, names):
+    rows = [(text, n % 2) for n, (text, _) in enumerate(PAIRS)]
+    path = str(written(tmp_path / "reviews.tsv", [*names, *rows], quoting))
+    read = read_labelled(path, whole=True)
+    assert read.test == [(text, str(label)) for text, label in rows]
+    assert "read as csv does, without these quotes" in read.notes[0]
+    with open(path, "a", encoding="utf-8") as file:
+        file.write('"He said ""no."""\t""\n')
+    with pytest.raises(UserError, match=r"line 4\d must be a text, a tab and a label"):
+        read_labelled(path)

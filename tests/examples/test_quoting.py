@@ -34,7 +34,7 @@ def whole(path):
 def test_numbers_may_be_without_quotes(tmp_path):
     pairs = [*PAIRS, ("The number is:", "12")]
     quote = lambda text: text if text == "12" else '"' + text.replace('"', '""') + '"'  # noqa: E731
-    (tmp_path / "pairs.tsv").write_text("".join("\t".join(map(quote, pair)) + "\n" for pair in pairs))
+    (tmp_path / "pairs.tsv").write_text("".join("\t".join(map(quote, pair)) + "\n" for pair in pairs), encoding="utf-8")
     assert whole(tmp_path / "pairs.tsv")[0] == pairs
 
 
@@ -110,7 +110,8 @@ def test_lines_of_a_folder(folder):
         f"{folder / 'train.en'}: 40 lines are quoted as csv writes them,"
     )
     assert read.notes[2].startswith(f"{folder / 'test.en'}: 1 line is quoted as csv writes them, the first in line 2;")
-    (folder / "val.en").write_text((folder / "val.en").read_text().replace("Hi.", '""'))
+    text = (folder / "val.en").read_text(encoding="utf-8").replace("Hi.", '""')
+    (folder / "val.en").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"val\.en line 1 is empty"):
         load_parallel(folder, "en", "de")
     assert load_parallel(folder, "en", "de", skip_blank=True).blank == 1

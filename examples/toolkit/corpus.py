@@ -171,11 +171,16 @@ def _read_splits(
     """The pairs of splits, given by the stems of their files, all as test sets."""
     read = {name: _read_aligned(files[stem, source], files[stem, target], skip_blank) for name, stem in chosen.items()}
     notes: tuple[str, ...] = ()
-    for side, language in enumerate((source, target)):
-        texts, quoted, certain = read_quoted([text for sides in read.values() for text in sides[side]])
-        for name, stem in chosen.items():
-            count = len(read[name][side])
-            own, path = [n for n in quoted if n < count], files[stem, language]
+    texts = [text for sides in read.values() for side in sides for text in side]
+    others = [stem for stem in _stems(files, source, target) if stem not in chosen.values()]
+    if any(map(in_quotes, texts)):  # by all files, so that each is read alike whichever others are
+        paths = [files[stem, language] for stem in others for language in (source, target)]
+        texts += [text for path in paths for text in read_lines(path, keep_blank=True)]
+    texts, quoted, certain = read_quoted(texts)
+    for name, stem in chosen.items():
+        for side, language in enumerate((source, target)):
+            count, path = len(read[name][side]), files[stem, language]
+            own = [n for n in quoted if n < count]
             notes += quotes_note(str(path), "line", len(own), own[0] + 1 if own else 0, certain)
             read[name][side], texts = texts[:count], texts[count:]
             quoted = [n - count for n in quoted if n >= count]

@@ -16,7 +16,9 @@ from toolkit.tables import is_number
 __all__ = ["in_quotes", "quotes_note", "read_cells", "read_quoted", "unquoted"]
 
 QUOTE = '"'
-MANY = 10  # texts with commas, all in quotes
+MANY = 10  # texts in quotes, which are then the file's way
+SHARE = 0.25
+FEW = 50  # of so many texts in quotes one may be without
 ADVICE = (
     "write the file without them (csv.writer: quoting=csv.QUOTE_NONE, quotechar=None; to_csv: quoting=csv.QUOTE_NONE)"
 )
@@ -24,24 +26,31 @@ ADVICE = (
 
 def read_quoted(texts: Sequence[str]) -> tuple[list[str], list[int], bool]:
     """The texts of a file as csv reads them, if plainly csv has written them, otherwise as they
-    are; the places of those that are quoted as by csv; and whether they were read so.
+    are; the places of those that are quoted as by csv, if they are more than quotations would be;
+    and whether they were read so.
 
     A text that is one quotation, ``"Hello."``, looks like one that csv has quoted. So csv has
-    written the texts if all are in quotes, but for numbers; or if those are that must be, which
-    hold a quote or (for spreadsheets) a comma, and no others, and one has doubled quotes inside or
-    they are `MANY`.
+    written the texts if no quotes are but its own, one has doubled quotes inside or `MANY` are
+    quoted, and these are
+
+    * all, but for numbers, blank ones and one in `FEW`; or
+    * just those that must be: with a quote inside, or (spreadsheets) all those with a comma too,
+      which without doubled quotes are a `SHARE` of all.
     """
-    inside = [text[1:-1].replace(2 * QUOTE, "") if in_quotes(text) else QUOTE for text in texts]
-    quoted = [n for n, rest in enumerate(inside) if QUOTE not in rest]
+    inside = [text[1:-1].replace(2 * QUOTE, "") if in_quotes(text) else text for text in texts]
+    quoted = [n for n, rest in enumerate(inside) if in_quotes(texts[n]) and QUOTE not in rest]
     doubled = [n for n in quoted if QUOTE in texts[n][1:-1]]
-    certain = all(QUOTE not in rest or is_number(text) for text, rest in zip(texts, inside, strict=True))
-    if len(quoted) == sum(QUOTE in text for text in texts) and (doubled or len(quoted) >= MANY):
-        whole = [texts[n] for n in quoted if QUOTE not in texts[n][1:-1] and len(texts[n]) > 2]  # "" is a blank one
-        by_comma = all("," in text for text in whole) and all(QUOTE in text for text in texts if "," in text)
-        certain |= not whole or by_comma
-    if not certain:
-        return list(texts), doubled, False
-    return [unquoted(text) for text in texts], quoted, bool(quoted)
+    alone = len(quoted) == sum(QUOTE in text for text in texts)
+    bare = sum(bool(text) and not is_number(text) for text in texts) - len(quoted)
+    throughout = bool(doubled or len(quoted) >= MANY) and bare * FEW <= len(quoted)
+    whole = [texts[n] for n in quoted if QUOTE not in texts[n][1:-1] and len(texts[n]) > 2]  # "" is a blank one
+    by_comma = all("," in text for text in whole) and all(QUOTE in text for text in texts if "," in text)
+    by_need = by_comma if whole else True
+    usual = bool(doubled) or (len(quoted) >= MANY and len(quoted) >= SHARE * (len(quoted) + bare))
+    if alone and (throughout or (usual and by_need)):
+        return [unquoted(text) for text in texts], quoted, True
+    told = doubled or len(quoted) > bare or (by_comma and len(whole) >= MANY)
+    return list(texts), quoted if told else [], False
 
 
 def in_quotes(text: str) -> bool:
@@ -79,4 +88,6 @@ def quotes_note(path: str, what: str, count: int, line: int, read: bool) -> tupl
     head = f"{path}: {counted(count, what)} {'is' if count == 1 else 'are'} quoted as csv writes them, the first in line {line:,}"
     if read:
         return (f"{head}; read as csv does, without these quotes",)
-    return (f"{head}, but others with quotes are not; all are kept with their quotes: {ADVICE}",)
+    return (
+        f"{head}, which does not make it sure that csv has; all are kept with their quotes: if they are its own, {ADVICE}",
+    )

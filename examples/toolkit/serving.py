@@ -79,18 +79,18 @@ class Server(ThreadingHTTPServer):
 
 
 class _Incoming(io.RawIOBase):
-    """What comes in on a connection: a request has some seconds in all from its first bytes on, and
-    as many may go by before it begins. Raises TimeoutError when they are over.
+    """What comes in on a connection. From `allow` on some seconds may go by, however it comes in;
+    when they are over it raises TimeoutError, and is ``late``.
     """
 
     def __init__(self, connection: socket.socket, seconds: float) -> None:
         super().__init__()
         self.connection, self.seconds = connection, seconds
-        self.await_request()
+        self.allow()
 
-    def await_request(self) -> None:
-        """The next bytes are those of another request."""
-        self.begun, self.end = False, time.monotonic() + self.seconds
+    def allow(self) -> None:
+        """Give what comes in from now on all the time that there is."""
+        self.end, self.late = time.monotonic() + self.seconds, False
 
     def readable(self) -> bool:
         return True
@@ -98,16 +98,17 @@ class _Incoming(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Wait for bytes, and put them into ``buffer``; their number, 0 at the end."""
         left = self.end - time.monotonic()
-        if left <= 0:
+        self.late = left <= 0
+        if self.late:
             raise TimeoutError("timed out")
         self.connection.settimeout(left)
         try:
-            count = self.connection.recv_into(buffer)
+            return self.connection.recv_into(buffer)
+        except TimeoutError:
+            self.late = True
+            raise
         finally:
             self.connection.settimeout(self.seconds)  # of what is written
-        if not self.begun:
-            self.begun, self.end = True, time.monotonic() + self.seconds
-        return count
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -121,14 +122,19 @@ class _Handler(BaseHTTPRequestHandler):
         super().setup()
         self.rfile.close()
         self.incoming = _Incoming(self.connection, self.server.limits.seconds)
-        self.rfile = io.BufferedReader(self.incoming)
+        self.rfile: io.BufferedReader = io.BufferedReader(self.incoming)
 
     def handle_one_request(self) -> None:
-        """Read a request and answer it; that somebody has gone away is no error."""
-        self.incoming.await_request()
+        """Wait for a request, read it and answer it; that somebody has gone away is no error."""
+        self.incoming.allow()
+        self.command, self.requestline, self.refused = "", "", False
         try:
-            super().handle_one_request()
-        except ConnectionError:
+            self.rfile.peek(1)  # its first bytes, which are here already if it was sent with the one before
+            self.incoming.allow()
+            super().handle_one_request()  # which closes without a word if the first line is late
+            if self.incoming.late and not (self.requestline or self.refused):
+                self.send_error(HTTPStatus.REQUEST_TIMEOUT, self._late("first line"))
+        except (ConnectionError, TimeoutError):
             self.close_connection = True
 
     def parse_request(self) -> bool:
@@ -140,7 +146,8 @@ class _Handler(BaseHTTPRequestHandler):
             return False
 
     def do_GET(self) -> None:
-        """The page."""
+        """The page. A body that comes with such a request is not read; no other can follow it."""
+        self.close_connection |= not {"Content-Length", "Transfer-Encoding"}.isdisjoint(self.headers.keys())
         try:
             self._check_place()
             self._send(HTTPStatus.OK, self.server.page, "text/html; charset=utf-8")
@@ -204,7 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
         lengths = self.headers.get_all("Content-Length", [])
         if len(lengths) > 1 or (lengths and "Transfer-Encoding" in self.headers):
             raise Refused(HTTPStatus.BAD_REQUEST, "say the length of the body once, by one Content-Length")
-        length = "".join(lengths)
+        length = "".join(lengths).strip()
         if not (length.isascii() and length.isdigit()):
             raise Refused(HTTPStatus.LENGTH_REQUIRED, "say the length of the body by Content-Length")
         if len(length) > DIGITS or int(length) > limits.body:
@@ -215,6 +222,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = self.rfile.read(int(length))
         except TimeoutError:
             raise Refused(HTTPStatus.REQUEST_TIMEOUT, self._late("body")) from None
+        if len(body) < int(length):
+            raise Refused(HTTPStatus.BAD_REQUEST, f"the body ended after {len(body):,} of {int(length):,} bytes")
         try:
             asked = parse(body)
         except RepeatedNameError as error:
@@ -227,8 +236,17 @@ class _Handler(BaseHTTPRequestHandler):
         return f"the {what} did not come within {self.server.limits.seconds:g} seconds of the request"
 
     def _refuse(self, refused: Refused) -> None:
-        self.close_connection = True  # what is left of the body is not read
+        """Say why, and that the connection ends. What still comes is thrown away, as long as a
+        request may take: a client that goes on writing would see a broken pipe, and no answer.
+        """
+        self.close_connection = self.refused = True
         self._send_json(refused.status, {"error": str(refused)}, refused.headers)
+        try:
+            self.connection.shutdown(socket.SHUT_WR)
+            while self.rfile.read1(1 << 16):
+                pass
+        except OSError:  # the time is over, or the client has gone
+            pass
 
     def _send_json(self, status: HTTPStatus, value: Any, headers: Mapping[str, str] | None = None) -> None:
         content = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")

@@ -57,7 +57,7 @@ class Kind(NamedTuple):
 KINDS = {
     "repeated": Kind("pairs that their part has already", True),
     "leak": Kind("training sentences that are validated or tested by", True),
-    "case": Kind("training sentences that are validated or tested by in another case", True),
+    "case": Kind("training sentences that are validated or tested by, but for case and blanks", True),
     "shared": Kind("sentences to validate or to test by that another test set has too, in any case", True),
     "several": Kind("sentences of training with more than one translation", False),
     "copied": Kind(

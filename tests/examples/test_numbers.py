@@ -23,7 +23,7 @@ import translate
 from toolkit import console, numbers
 from toolkit.console import UserError
 from toolkit.numbers import integer, natural_number, positive_integer, real
-from toolkit.reading import composed
+from toolkit.reading import as_line, composed
 from toolkit.targets import listed
 
 ODD = ("nan", "inf", "-inf", "-1e308", "1e308", "-1", "9" * 30, "9" * 400, "x", "")
@@ -86,7 +86,7 @@ def numbers_of(parser):
             for name, inner in action.choices.items():
                 if name not in ("train", "check"):  # hyper-parameters are checked by the settings
                     yield from numbers_of(inner)
-        elif action.type not in (None, composed, listed, console.path) and action.dest != "index":
+        elif action.type not in (None, as_line, composed, listed, console.path) and action.dest != "index":
             yield action  # an --index is checked against the images instead
 
 

@@ -83,7 +83,51 @@ def test_what_is_not_sure_is_told_and_kept(tmp_path, real):
     pairs, (note,) = whole(path)
     assert pairs == [tuple(line.split("\t")) for line in lines]
     assert note.startswith(
-        f"{path}: 2 cells are quoted as csv writes them, the first in line 2, but others with quotes are not;"
+        f"{path}: 3 cells are quoted as csv writes them, the first in line 2, which does not make it sure that csv has;"
+        if real == '"Hello."'
+        else f"{path}: 2 cells are quoted as csv writes them, the first in line 2, which does not make it sure"
+    )
+
+
+def test_a_few_cells_without_quotes_are_no_reason_to_keep_the_others(tmp_path):
+    path = written(tmp_path / "pairs.tsv", [*PAIRS, *PLAIN], csv.QUOTE_ALL)
+    for last in ('"No."\t', '"Yes."\tNA', '3,14\t"3,14"'):
+        path.write_text("\n".join([*path.read_text(encoding="utf-8").splitlines()[:70], last, ""]), encoding="utf-8")
+        read = load_parallel(path, "en", "de", skip_blank=True, whole=True)
+        assert read.tests["test"][:70] == [*PAIRS, *PLAIN] and "read as csv does" in read.notes[0], last
+
+
+QUOTATIONS = [
+    [('"I see a cat."', '"Je vois un chat."')],
+    [('"I see a cat."', "« Je vois un chat. »")],
+    [
+        *[(f"A dog {n}.", f"Un chien {n}.") for n in range(100)],
+        *[(f'"Hello, mister {n}."', f"« Bonjour {n}. »") for n in range(12)],
+    ],
+    [("12", '"Douze"'), ('"Twelve"', "12")],
+]
+
+
+@pytest.mark.parametrize("pairs", QUOTATIONS)
+def test_quotations_keep_their_quotes(tmp_path, pairs):
+    path = tmp_path / "pairs.tsv"
+    path.write_text("".join("\t".join(pair) + "\n" for pair in pairs), encoding="utf-8")
+    assert whole(path)[0] == pairs
+    for side, language in enumerate(("en", "de")):
+        (tmp_path / f"test.{language}").write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
+    assert load_parallel(tmp_path, "en", "de", whole=True).tests["test"] == pairs
+
+
+def test_a_file_is_read_alike_whichever_others_are(tmp_path):
+    """One line with a quote that csv would have quoted, in any file, leaves all as they are."""
+    odd, said = [('A 5" disk.', "Une disquette.")], [('"He said ""hi""."', '"Il a dit ""salut""."')]
+    for stem, pairs in {"train": [*PLAIN, *odd], "val": PLAIN[:2], "test": said}.items():
+        for side, language in enumerate(("en", "de")):
+            (tmp_path / f"{stem}.{language}").write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
+    assert (
+        load_parallel(tmp_path, "en", "de").tests
+        == load_parallel(tmp_path, "en", "de", whole=True).tests
+        == {"test": said}
     )
 
 
@@ -109,7 +153,7 @@ def test_lines_of_a_folder(folder):
     assert len(read.notes) == 6 and read.notes[0].startswith(
         f"{folder / 'train.en'}: 40 lines are quoted as csv writes them,"
     )
-    assert read.notes[2].startswith(f"{folder / 'test.en'}: 1 line is quoted as csv writes them, the first in line 2;")
+    assert read.notes[4].startswith(f"{folder / 'test.en'}: 1 line is quoted as csv writes them, the first in line 2;")
     text = (folder / "val.en").read_text(encoding="utf-8").replace("Hi.", '""')
     (folder / "val.en").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"val\.en line 1 is empty"):

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import socket
 import struct
 import threading
@@ -201,6 +202,51 @@ def test_a_request_that_does_not_come_is_not_waited_for(hasty, part, dribbles):
         answer += b"".join(iter(lambda: connection.recv(4096), b""))
         assert b" 408 " in answer.split(b"\r\n")[0] and 0.9 < time.monotonic() - started < 5
         assert f"the {part} did not come within 1 seconds".encode() in answer
+
+
+def answers(server, *parts, pause=0.0, end=True):
+    """All that comes back for bytes that are sent in parts."""
+    with socket.create_connection(server.server_address[:2], timeout=20) as connection:
+        for n, part in enumerate(parts):
+            time.sleep(pause if n else 0)
+            connection.sendall(part)
+        if end:
+            connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(4096), b""))
+
+
+def test_a_first_line_that_is_late_is_answered_too(hasty):
+    answer = answers(hasty, b"POST /tra", end=False)
+    assert answer.startswith(b"HTTP/1.1 408 ") and b"the first line did not come within 1 seconds" in answer
+    assert answers(hasty, end=False) == b""  # nothing was asked
+
+
+def test_a_request_that_is_sent_with_the_one_before_has_no_more_time(hasty):
+    body = json.dumps({"texts": TEXTS[:1]}).encode()
+    whole = HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+    assert answers(hasty, whole + whole).count(b"HTTP/1.1 200 ") == 2
+    answer = answers(hasty, whole + whole[:40], whole[40:60], whole[60:], pause=0.7, end=False)
+    assert re.findall(rb"HTTP/1.1 (\d+) ", answer) == [b"200", b"408"]
+
+
+def test_a_body_that_is_far_too_large_is_answered(server):
+    assert ask(server, b"x" * 8_000_000) == (413, {"error": "a body has at most 3,000 bytes; send several"})
+
+
+def test_a_body_is_as_long_as_is_said(server):
+    body = json.dumps({"texts": TEXTS[:1]}).encode()
+    head = HEAD + f"Content-Length:   {len(body)}  \r\n\r\n".encode()
+    assert answers(server, head + body).startswith(b"HTTP/1.1 200 ")
+    answer = answers(server, head + body[:-2])
+    assert (
+        answer.startswith(b"HTTP/1.1 400 ") and f"ended after {len(body) - 2} of {len(body)} bytes".encode() in answer
+    )
+
+
+def test_what_comes_with_a_request_for_the_page_is_not_taken_for_another(server):
+    get = b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc"
+    answer = answers(server, get + get.replace(b"Content-Length: 3", b"X: y"))
+    assert answer.startswith(b"HTTP/1.1 200 ") and answer.count(b"HTTP/1.1") == 1 and b"Connection: close" in answer
 
 
 def test_a_connection_that_is_kept_has_the_time_anew(hasty):

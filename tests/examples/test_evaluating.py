@@ -22,6 +22,12 @@ SAID = ["une chatte noire", "un chien dort ici", "le chien gris et la la dorment
 REFERENCES = [f"here is sentence number {n} of a corpus that was made" for n in range(60)]
 
 
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    """A third of those that a user gets, which take most of the time."""
+    monkeypatch.setattr(bleu, "resamples", lambda sentences: 300)
+
+
 def spoilt(every):
     """Translations of which some are wrong."""
     return [text if n % every else "something else was said in this place" for n, text in enumerate(REFERENCES)]

@@ -135,7 +135,8 @@ def test_every_stage_fits_and_is_accessible(show, make, look):
         shown.page.evaluate(f"go({number})")
         shown.page.evaluate("document.querySelectorAll('details').forEach(box => { box.open = true; })")
         shown.check_fits()
-        if kind not in looked_at:  # layers are alike
+        # Layers are alike; without contrast a wide window has no rule that a narrow one has not.
+        if kind not in looked_at and (make in IN_COLOUR or look == LOOKS[0]):
             shown.check_accessible(in_all_looks=True, contrast=make in IN_COLOUR)
         looked_at.add(kind)
         assert shown.page.inner_text("#title").startswith(f"{number + 1}. ")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.chance import sacrebleu_seed
 from toolkit.console import require
 from toolkit.language_names import language_code, same_language
 from toolkit.reading import composed
@@ -74,16 +74,21 @@ class Scores:
 
 @dataclass(frozen=True)
 class Measure:
-    """A way to score translations: each text is prepared, then sacrebleu's ``metric`` compares."""
+    """A way to score translations: each text is prepared, then sacrebleu's ``metric`` compares. All
+    but ``prepared`` take texts that are, since that takes as long as to compare them.
+    """
 
     metric: Any
     prepare: Callable[[str], str]
     said: str = ""  # how it is computed; default: the metric's signature
 
+    def prepared(self, texts: Sequence[str]) -> list[str]:
+        """The texts as the metric compares them."""
+        return [self.prepare(text) for text in texts]
+
     def score(self, translations: Sequence[str], references: Sequence[str]) -> Score:
         """Of a corpus, without an interval."""
-        ours, theirs = ([self.prepare(text) for text in texts] for texts in (translations, references))
-        value = self.metric.corpus_score(ours, [theirs]).score
+        value = self.metric.corpus_score(translations, [references]).score
         return Score(value, self._how(self.metric.get_signature()))
 
     def drawn(self, translations: Sequence[str], references: Sequence[str]) -> Score:
@@ -91,8 +96,8 @@ class Measure:
         and on either side half of what 95 % of them lie in.
         """
         test = require("sacrebleu.significance", "train").PairedTest
-        ours, theirs = ([self.prepare(text) for text in texts] for texts in (translations, references))
-        signatures, results = test([("", ours)], {"": self.metric}, [theirs], "bs", resamples(len(references)))()
+        systems, times = [("", translations)], resamples(len(references))
+        signatures, results = test(systems, {"": self.metric}, [references], "bs", times)()
         ((name, signature),) = signatures.items()
         (found,) = results[name]
         return Score(found.score, self._how(signature), _between(float(found.mean), float(found.ci)))
@@ -106,11 +111,8 @@ class Measure:
         (``--paired-ar``) leaves out those that differ by just as much, which are many if few
         sentences do; its bootstrap (``--paired-bs``) finds far too many differences.
         """
-        wanted = [[self.prepare(text) for text in references]]
-        one, other = (
-            np.array(self.metric._extract_corpus_statistics([self.prepare(text) for text in texts], wanted), float)
-            for texts in (ours, theirs)
-        )
+        statistics = self.metric._extract_corpus_statistics
+        one, other = (np.array(statistics(texts, [references]), float) for texts in (ours, theirs))
         if np.array_equal(one, other):
             return 1.0
 
@@ -119,8 +121,7 @@ class Measure:
             return float(abs(first - second))
 
         sums = one.sum(0), other.sum(0)
-        seed = os.environ.get("SACREBLEU_SEED", "12345")
-        draw = np.random.default_rng(None if seed.lower() == "none" else int(seed))
+        draw = np.random.default_rng(sacrebleu_seed())
         times = resamples(len(references))
         exchanged = draw.integers(2, size=(times, len(references)), dtype=bool) @ (other - one)
         least = difference(np.zeros_like(sums[0])) - 1e-9  # rounding is no difference
@@ -149,7 +150,8 @@ def score(translations: Sequence[str], references: Sequence[str], language: str,
     ours, theirs = [composed(text) for text in translations], [composed(text) for text in references]
     found = {}
     for name, measure in measures(theirs, language).items():
-        found[name] = measure.drawn(ours, theirs) if intervals else measure.score(ours, theirs)
+        both = measure.prepared(ours), measure.prepared(theirs)
+        found[name] = measure.drawn(*both) if intervals else measure.score(*both)
     return Scores(**found, exact=exact_matches(ours, theirs, intervals))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from toolkit.console import UserError
 from toolkit.samples import random_words
 
-__all__ = ["check_seed", "mean_interval", "student_interval"]
+__all__ = ["mean_interval", "sacrebleu_seed", "student_interval"]
 
 RESAMPLES = 2000
 SHARE = 0.95
@@ -29,15 +29,20 @@ STUDENT = (
 SEED = "SACREBLEU_SEED"  # of the environment: what sacrebleu draws test sets anew by
 
 
-def check_seed() -> None:
-    """Raise UserError if sacrebleu cannot read its seed, before all is translated."""
-    given = os.environ.get(SEED, "none")
+def sacrebleu_seed() -> int | None:
+    """The seed that sacrebleu draws test sets by, SACREBLEU_SEED of the environment, default:
+    12345; None, if that is "none": another each time. Raises UserError if it cannot be one.
+    """
+    given = os.environ.get(SEED, "12345")
+    if given.lower() == "none":
+        return None
     try:
-        fits = given.lower() == "none" or int(given) >= 0
+        seed = int(given)
     except ValueError:
-        fits = False
-    if not fits:
+        seed = -1
+    if seed < 0:
         raise UserError(f"the environment has {SEED}={given}; it must be a whole number from 0, or none, or not be set")
+    return seed
 
 
 def mean_interval(differences: np.ndarray, seed: int = 0) -> tuple[float, float]:

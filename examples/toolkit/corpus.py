@@ -177,13 +177,13 @@ def _read_splits(
         paths = [files[stem, language] for stem in others for language in (source, target)]
         texts += [text for path in paths for text in read_lines(path, keep_blank=True)]
     texts, quoted, certain = read_quoted(texts)
+    end = 0
     for name, stem in chosen.items():
         for side, language in enumerate((source, target)):
-            count, path = len(read[name][side]), files[stem, language]
-            own = [n for n in quoted if n < count]
-            notes += quotes_note(str(path), "line", len(own), own[0] + 1 if own else 0, certain)
-            read[name][side], texts = texts[:count], texts[count:]
-            quoted = [n - count for n in quoted if n >= count]
+            start, end = end, end + len(read[name][side])
+            own, path = [n - start + 1 for n in quoted if start <= n < end], files[stem, language]
+            notes += quotes_note(str(path), "line", len(own), own[0] if own else 0, certain)
+            read[name][side] = texts[start:end]
             if not skip_blank:
                 check_filled(str(path), (n for n, text in enumerate(read[name][side], start=1) if not text))
     filled = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from toolkit import console
 from toolkit.breakdown import Words
-from toolkit.chance import check_seed
+from toolkit.chance import sacrebleu_seed
 from toolkit.console import UserError, counted
 from toolkit.corpus import Corpus, Pair
 from toolkit.decoding import add_decoding, add_length, check_page, search_of, told
@@ -94,7 +94,7 @@ class Evaluates(Distills):
     def evaluate(self, options: argparse.Namespace) -> None:
         """Print the scores of a run on its test sets, or on other data."""
         how = search_of(options)
-        check_seed()
+        sacrebleu_seed()  # if it is none, that is told before all is translated
         if options.page:
             check_page(options.page, "--page")
         if options.also and options.against:
@@ -110,11 +110,7 @@ class Evaluates(Distills):
         changes = {"skip_blank": True} if options.skip_blank else {}
         corpora, own = load_to_test(self, run, options.data, **changes, only=targets[0] if options.to else None)
         splits = {target: _splits(corpora[target], own, options.split) for target in targets}
-        if not own:
-            for corpus in corpora.values():
-                _tell_left_out(corpus)
-            tell_seen(self, run, corpora)
-        self.tell_seen_before([run, *compared], corpora)
+        self._tell_of_tests(run, compared, corpora, own)
         if run.settings.moses and (against is None or against.settings.moses):
             console.note(LOWER)
         if against:
@@ -138,10 +134,8 @@ class Evaluates(Distills):
                     where = f"{its.folder}: {name}{one}" if theirs else f"{name}{one}"
                     written.append(each.translate(sources, where=where, numbers=numbers, **how))
                 judged: dict[str, Any] = {"details": details, "words": words, "lower": ours.lower_case}
-                judged |= {
-                    "numbers": numbers,
-                    "numbered": ", numbered as the lines of the file" if "line" in one else "",
-                }
+                by_line = ", numbered as the lines of the file" if part in corpora[target].lines else ""
+                judged |= {"numbers": numbers, "numbered": by_line}
                 if against:
                     judged |= {
                         "against": (options.against, written[1]),
@@ -217,6 +211,16 @@ class Evaluates(Distills):
             )
         translator = Translator(other, options.weights, options.device or other.settings.device)
         return {target: into(translator, theirs, str(name)) for target, name in same.items()}
+
+    def _tell_of_tests(self, run: Run, compared: Sequence[Run], corpora: Corpora, own: bool) -> None:
+        """Say on stderr what of the tests is left out, and which a run has seen in training;
+        ``own``: they are the run's, which has not.
+        """
+        if not own:
+            for corpus in corpora.values():
+                _tell_left_out(corpus)
+            tell_seen(self, run, corpora)
+        self.tell_seen_before([run, *compared], corpora)
 
     def _tell_unlike(self, run: Run, other: Run, corpora: Corpora) -> None:
         """Say on stderr what makes the scores of two runs unlike: that one writes lower case alone,

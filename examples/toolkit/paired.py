@@ -64,21 +64,21 @@ def compare(
         counts = f"{len(ours)} and {len(theirs)} translations for {len(references)} references"
         raise ValueError(f"compare() got {counts}")
     ours, theirs, references = ([composed(text) for text in texts] for texts in (ours, theirs, references))
-    found, scores = {}, {}
+    found, scores, prepared = {}, {}, {}
     for name, measure in measures(references, language).items():
-        scores[name] = [measure.drawn(texts, references) for texts in (ours, theirs)]
-        differing = sum(measure.prepare(a) != measure.prepare(b) for a, b in zip(ours, theirs, strict=True))
-        found[name] = max(measure.chance(ours, theirs, references), min(1.0, 2.0 ** (1 - differing)))
+        one, other, wanted = prepared[name] = [measure.prepared(texts) for texts in (ours, theirs, references)]
+        scores[name] = [measure.drawn(texts, wanted) for texts in (one, other)]
+        differing = sum(a != b for a, b in zip(one, other, strict=True))
+        found[name] = max(measure.chance(one, other, wanted), min(1.0, 2.0 ** (1 - differing)))
     triples = list(zip(ours, theirs, references, strict=True))
     found["exact"] = sign_test(
         sum(a == reference != b for a, b, reference in triples), sum(b == reference != a for a, b, reference in triples)
     )
     scores["exact"] = [exact_matches(texts, references, interval=True) for texts in (ours, theirs)]
-    one, other = (Scores(**{name: both[n] for name, both in scores.items()}) for n in (0, 1))
+    first, second = (Scores(**{name: both[n] for name, both in scores.items()}) for n in (0, 1))
     if not cased:
-        prepare = measures(references, language)[LOWER].prepare
-        triples = [(prepare(a).lower(), prepare(b).lower(), "") for a, b, _ in triples]
-    return Comparison(one, other, found, sum(a != b for a, b, _ in triples), cased)
+        ours, theirs, _ = ([text.lower() for text in texts] for texts in prepared[LOWER])
+    return Comparison(first, second, found, sum(a != b for a, b in zip(ours, theirs, strict=True)), cased)
 
 
 def sign_test(wins: int, losses: int) -> float:

@@ -45,9 +45,8 @@ def read_quoted(texts: Sequence[str]) -> tuple[list[str], list[int], bool]:
     throughout = bool(doubled or len(quoted) >= MANY) and bare * FEW <= len(quoted)
     whole = [texts[n] for n in quoted if QUOTE not in texts[n][1:-1] and len(texts[n]) > 2]  # "" is a blank one
     by_comma = all("," in text for text in whole) and all(QUOTE in text for text in texts if "," in text)
-    by_need = by_comma if whole else True
     usual = bool(doubled) or (len(quoted) >= MANY and len(quoted) >= SHARE * (len(quoted) + bare))
-    if alone and (throughout or (usual and by_need)):
+    if alone and (throughout or (usual and (by_comma or not whole))):
         return [unquoted(text) for text in texts], quoted, True
     told = doubled or len(quoted) > bare or (by_comma and len(whole) >= MANY)
     return list(texts), quoted if told else [], False

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toolkit import bleu, breakdown
 from toolkit.breakdown import Words, by_length, by_rarest_word, lines_of, words_found, worst
-from toolkit.chance import STUDENT, check_seed, student_interval
+from toolkit.chance import STUDENT, sacrebleu_seed, student_interval
 from toolkit.console import UserError
 from toolkit.evaluating import advise_tokenisation, evaluation, mean_of_seeds, page
 from toolkit.paired import compare, sign_test
@@ -229,13 +229,13 @@ def test_missing_tokenisers_are_named(monkeypatch, capsys):
 def test_a_seed_that_sacrebleu_cannot_read_is_named(monkeypatch, seed):
     monkeypatch.setenv("SACREBLEU_SEED", seed)
     with pytest.raises(UserError, match=f"the environment has SACREBLEU_SEED={seed}; it must be a whole number"):
-        check_seed()
+        sacrebleu_seed()
 
 
 def test_seeds_that_sacrebleu_reads(monkeypatch):
     monkeypatch.delenv("SACREBLEU_SEED", raising=False)
-    check_seed()
+    sacrebleu_seed()
     for seed in ("none", "0", "12345"):
         monkeypatch.setenv("SACREBLEU_SEED", seed)
-        check_seed()
+        sacrebleu_seed()
         assert bleu.score(SAID, [pair[1] for pair in PAIRS], "fr", intervals=True).bleu.interval
